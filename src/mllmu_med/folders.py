@@ -1,0 +1,156 @@
+"""Folders that are whole or absent: staged, hashed into a manifest, then renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mllmu_med.errors import DataError, IntegrityError
+
+MANIFEST = "manifest.json"
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces; refuses NaN. Equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: object) -> str:
+    """SHA-256 (hex) of a JSON-able value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"key '{key}' occurs twice")
+        seen[key] = value
+    return seen
+
+
+def parse_json(text: str) -> Any:
+    """Strict JSON: NaN, Infinity and repeated keys are errors (``ValueError``)."""
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+
+
+def read_json(path: Path) -> Any:
+    """Strict JSON from a file.
+
+    Raises:
+        DataError: missing, not UTF-8, or malformed; the message names the line.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError("no such file", file=path, mend="Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 at byte {error.start}", file=path, mend="Save the file as UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"malformed JSON at line {error.lineno}, column {error.colno}: {error.msg}",
+            file=path,
+            mend="Mend the line.",
+        ) from None
+    except ValueError as error:
+        raise DataError(str(error), file=path) from None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented JSON, replaced in one rename."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def contents(folder: Path) -> list[Path]:
+    """Every file below ``folder`` except its manifest, in sorted order."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+
+
+@contextmanager
+def staged(target: Path, manifest: Mapping[str, Any] | None = None) -> Iterator[Path]:
+    """A folder to write into, which becomes ``target`` only if the block ends without an exception.
+
+    On success every file is synced and hashed, ``manifest.json`` is written with ``manifest`` plus ``files`` (relative
+    path → SHA-256), and the folder is renamed; an earlier ``target`` is replaced. On any exception nothing is left behind.
+    The mapping is read when the block ends, so the block may still add counts to it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = target.parent / f".staging-{target.name}-{os.getpid()}"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
+    try:
+        yield stage
+        files = {str(p.relative_to(stage)): file_digest(p) for p in contents(stage)}
+        write_json(stage / MANIFEST, {**(manifest or {}), "files": files})
+        for path in [*contents(stage), stage / MANIFEST]:
+            _sync(path)
+        if target.exists():
+            old = target.parent / f".replaced-{target.name}-{os.getpid()}"
+            os.replace(target, old)
+            os.replace(stage, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(stage, target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished folder; DataError if there is none."""
+    if not (folder / MANIFEST).is_file():
+        raise DataError(
+            "no manifest.json: not a finished folder", file=folder, mend="Run the stage that writes it again."
+        )
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict):
+        raise DataError("not a manifest", file=folder / MANIFEST)
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Compare every file with the manifest and return the manifest.
+
+    Raises:
+        IntegrityError: a file is missing, changed or not listed; all of them are named.
+    """
+    manifest = read_manifest(folder)
+    promised: dict[str, str] = manifest.get("files", {})
+    found = {str(p.relative_to(folder)): p for p in contents(folder)}
+    problems = [f"{name} is missing" for name in sorted(promised.keys() - found.keys())]
+    problems += [f"{name} is not in the manifest" for name in sorted(found.keys() - promised.keys())]
+    problems += [
+        f"{name} has changed"
+        for name in sorted(promised.keys() & found.keys())
+        if file_digest(found[name]) != promised[name]
+    ]
+    if problems:
+        raise IntegrityError(f"{folder}: {'; '.join(problems)}. Delete the folder and run the stage again.")
+    return manifest

@@ -1,0 +1,70 @@
+"""Gradient ascent on the forget records, alone or tied to the retain records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mllmu_med.methods.interface import Batch, Loss, Needs, Objective
+from mllmu_med.methods.terms import mean_nll, retain_kl, retain_nll
+
+
+@dataclass(frozen=True)
+class GradientAscent(Objective):
+    """Gradient ascent (Jang et al. 2022, arXiv 2210.01504).
+
+    loss = −ℓ̄_f
+
+    No retain term and no lower bound: the usual fate is collapse, which is why it stands in every comparison.
+    """
+
+    label: ClassVar = "GA"
+    family: ClassVar = "ascent"
+    source: ClassVar = "arXiv 2210.01504"
+    summary: ClassVar = "raise the loss on the forget records; nothing protects the rest"
+    needs: ClassVar = Needs.NONE
+
+    def loss(self, batch: Batch) -> Loss:
+        """−mean NLL of the forget answers."""
+        forget = -mean_nll(batch.forget)
+        return Loss(forget, forget)
+
+
+@dataclass(frozen=True)
+class GradientDifference(Objective):
+    """Gradient difference (Liu et al. 2022, arXiv 2203.12817; TOFU, arXiv 2401.06121).
+
+    loss = −ℓ̄_f + λ ℓ̄_r, both in the same step.
+    """
+
+    label: ClassVar = "GradDiff"
+    family: ClassVar = "ascent"
+    source: ClassVar = "arXiv 2203.12817"
+    summary: ClassVar = "raise the loss on the forget records, lower it on the retain records"
+    needs: ClassVar = Needs.RETAIN
+    retain_weight: float = 1.0
+
+    def loss(self, batch: Batch) -> Loss:
+        """−mean NLL of forget + λ · mean NLL of retain."""
+        forget, retain = -mean_nll(batch.forget), retain_nll(batch.retain)
+        return Loss(forget + self.retain_weight * retain, forget, retain)
+
+
+@dataclass(frozen=True)
+class KLMinimisation(Objective):
+    """KL minimisation (TOFU, arXiv 2401.06121, §3.2).
+
+    loss = −ℓ̄_f + λ · mean_t KL(p_θ0 ‖ p_θ) on the retain answers.
+    """
+
+    label: ClassVar = "KL"
+    family: ClassVar = "ascent"
+    source: ClassVar = "arXiv 2401.06121"
+    summary: ClassVar = "raise the loss on the forget records, keep θ0's distribution on the retain records"
+    needs: ClassVar = Needs.RETAIN | Needs.RETAIN_REFERENCE
+    retain_weight: float = 1.0
+
+    def loss(self, batch: Batch) -> Loss:
+        """−mean NLL of forget + λ · KL of retain."""
+        forget, retain = -mean_nll(batch.forget), retain_kl(batch.retain)
+        return Loss(forget + self.retain_weight * retain, forget, retain)

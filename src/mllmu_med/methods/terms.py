@@ -1,0 +1,34 @@
+"""Terms that several objectives share; each a pure function of answers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from mllmu_med.methods.interface import Answers, required
+
+
+def mean_nll(answers: Answers) -> Tensor:
+    """mean_i ℓ̄(x_i, y_i): negative log-likelihood in nats a token, mean over each answer, then over records; ≥ 0."""
+    return answers.nll.mean()
+
+
+def forward_kl(answers: Answers) -> Tensor:
+    """mean_i mean_t KL(p_θ0 ‖ p_θ) = mean Σ_v p_θ0(v) (log p_θ0(v) − log p_θ(v)), full vocabulary, nats, ≥ 0.
+
+    θ0 is the first argument: mass that θ0 had and θ lost costs. 0 exactly at θ = θ0.
+    """
+    assert answers.reference_logits is not None, "declare Needs.RETAIN_REFERENCE"
+    own, reference = answers.logits.log_softmax(-1), answers.reference_logits.log_softmax(-1)
+    per_token = kl_div(own, reference, reduction="none", log_target=True).sum(-1)
+    return (answers.per_record(per_token) / answers.length).mean()
+
+
+def retain_nll(retain: Answers | None) -> Tensor:
+    """R = mean_i ℓ̄ on the retain records."""
+    return mean_nll(required(retain, "retain batch"))
+
+
+def retain_kl(retain: Answers | None) -> Tensor:
+    """R = KL_r on the retain records."""
+    return forward_kl(required(retain, "retain batch"))

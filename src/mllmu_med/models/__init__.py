@@ -1,0 +1,1 @@
+"""Models: one adapter over every ``AutoModelForImageTextToText``, packed rows, caches, and the embedded tiny LLaVA."""

@@ -1,0 +1,130 @@
+"""Greedy generation with a shared image prefix: the image is encoded once for all questions about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from mllmu_med.models.network import unwrap
+from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.progress import Bar
+
+
+class Prompt(NamedTuple):
+    """What is asked: a question about an image, or without one."""
+
+    image: str | None
+    question: str
+
+
+class Answer(NamedTuple):
+    """Greedy answer; ``truncated`` if the limit came before the end token."""
+
+    text: str
+    truncated: bool
+
+
+@torch.no_grad()
+def generate(
+    vlm: VisionLanguageModel, prompts: Sequence[Prompt], *, max_new_tokens: int, batch: int, progress: Bar | None = None
+) -> list[Answer]:
+    """Greedy answers, in the order of the prompts; independent of batch size and order up to rounding.
+
+    Prompts are batched by prefix length (all images of a fixed-size tower share one) and sorted by length. Within a batch
+    every image's prefix is computed once and its key-value cache repeated for the questions about it.
+    """
+    was_training = vlm.model.training
+    vlm.model.eval()
+    answers: list[Answer | None] = [None] * len(prompts)
+    branches = [vlm.prompts.branch_tokens(p.question, p.image is not None) for p in prompts]
+    by_prefix: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        by_prefix.setdefault(len(vlm.prefix(prompt.image)), []).append(index)
+    for length in sorted(by_prefix):
+        order = sorted(by_prefix[length], key=lambda i: (len(branches[i]), prompts[i].image or "", i))
+        for start in range(0, len(order), batch):
+            chunk = order[start : start + batch]
+            found = _decode(vlm, [prompts[i].image for i in chunk], [branches[i] for i in chunk], max_new_tokens)
+            for index, ids in zip(chunk, found, strict=True):
+                ended = vlm.prompts.end_token_id in ids
+                ids = ids[: ids.index(vlm.prompts.end_token_id)] if ended else ids
+                answers[index] = Answer(vlm.prompts.decode(ids), not ended)
+            if progress is not None:
+                progress.advance(len(chunk))
+    vlm.model.train(was_training)
+    return [answer for answer in answers if answer is not None]
+
+
+def _decode(
+    vlm: VisionLanguageModel, images: list[str | None], branches: list[tuple[int, ...]], limit: int
+) -> list[list[int]]:
+    """New tokens of each branch (end token included where it came)."""
+    from transformers.cache_utils import DynamicCache
+
+    model = unwrap(vlm.model).base_model
+    distinct = list(dict.fromkeys(images))
+    cache = DynamicCache(config=unwrap(vlm.model).config.get_text_config())
+    prefix_length = len(vlm.prefix(images[0]))
+    if prefix_length:
+        _fill_prefix(vlm, distinct, cache)
+        which = torch.tensor([distinct.index(image) for image in images], device=vlm.device)
+        cache.batch_select_indices(which)
+    count, longest = len(branches), max(map(len, branches))
+    ids = torch.full((count, longest), vlm.pad_token_id)
+    attention = torch.zeros(count, prefix_length + longest, dtype=torch.long)
+    attention[:, :prefix_length] = 1
+    for i, branch in enumerate(branches):
+        ids[i, longest - len(branch) :] = torch.tensor(branch)
+        attention[i, prefix_length + longest - len(branch) :] = 1
+    begin = torch.tensor([vlm.images.get(image).next_position if image is not None else prefix_length for image in images])
+    offset = (attention[:, prefix_length:].cumsum(-1) - 1).clamp(min=0)
+    ids, attention, position = ids.to(vlm.device), attention.to(vlm.device), (begin[:, None] + offset).to(vlm.device)
+    made: list[list[int]] = [[] for _ in range(count)]
+    alive = list(range(count))
+    for step in range(limit):
+        hidden = model(
+            input_ids=ids,
+            attention_mask=attention,
+            position_ids=position if vlm.images.rope_index is None else position.expand(3, -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+            **vlm.token_types(ids),
+        ).last_hidden_state[:, -1]
+        chosen = vlm.logits(hidden).argmax(-1)
+        tokens = chosen.tolist()
+        for place, token in enumerate(tokens):
+            made[alive[place]].append(token)
+        keep = [place for place, token in enumerate(tokens) if token != vlm.prompts.end_token_id]
+        if not keep or step == limit - 1:
+            break
+        ids, position = chosen[:, None], position[:, -1:] + 1
+        attention = torch.cat([attention, attention.new_ones(len(alive), 1)], 1)
+        if len(keep) <= 0.75 * len(alive):  # finished rows are dropped once it pays for the copy of the cache
+            index = torch.tensor(keep, device=vlm.device)
+            cache.batch_select_indices(index)
+            ids, position, attention = ids[index], position[index], attention[index]
+            alive = [alive[place] for place in keep]
+    return [_until_end(tokens, vlm.prompts.end_token_id) for tokens in made]
+
+
+def _until_end(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end) + 1] if end in tokens else tokens
+
+
+def _fill_prefix(vlm: VisionLanguageModel, images: list[str | None], cache: Any) -> None:
+    """Run the prefixes of the images (all of one length) through the model, filling the cache."""
+    ids = torch.tensor([vlm.prefix(image) for image in images], device=vlm.device)
+    positions = vlm.prefix_positions(images).to(vlm.device)
+    inputs = vlm.image_inputs([image for image in images if image is not None])
+    unwrap(vlm.model).base_model(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        **inputs,
+        **vlm.token_types(ids),
+    )
+

@@ -1,0 +1,117 @@
+"""From question and answer to tokens, by the model's own chat template.
+
+A prompt is cut in two behind the image: the *prefix* (system text, image tokens), which all questions about one image
+share, and the *branch* (question, answer). The cut is exact because image tokens are special tokens, and tokenizers never
+merge across those.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from mllmu_med.errors import DataError
+
+QUESTION_MARK = "\u2e2e\u2e2eQUESTION\u2e2e\u2e2e"  # stands for the question while the template is rendered once
+
+
+class PromptFormat:
+    """Tokens of prompts and answers for one tokenizer and one chat template.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        image_token: the placeholder the template writes for an image, e.g. ``<image>``.
+        chat_template: overrides the tokenizer's own (processors keep theirs in a file of their own).
+        name: the model's name or folder, for error messages.
+    """
+
+    def __init__(self, tokenizer: Any, image_token: str, chat_template: str | None, name: str) -> None:
+        self.tokenizer, self.image_token = tokenizer, image_token
+        self.image_token_id: int = tokenizer.convert_tokens_to_ids(image_token)
+        if chat_template is None and tokenizer.chat_template is None:
+            raise DataError(
+                "the model has no chat template", file=name, mend="Put a chat_template.jinja beside its tokenizer.json."
+            )
+        self._text = {with_image: self._render(chat_template, with_image, name) for with_image in (True, False)}
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise DataError("the tokenizer has no end token", file=name, mend="Set eos_token in tokenizer_config.json.")
+        self.end_token_id: int = end
+        control = {*tokenizer.all_special_tokens, image_token}
+        self._control = sorted((t for t in control if t.strip()), key=len, reverse=True)
+        self.branch_tokens = lru_cache(maxsize=None)(self._branch_tokens)
+        self.answer_tokens = lru_cache(maxsize=None)(self._answer_tokens)
+
+    def _render(self, chat_template: str | None, with_image: bool, name: str) -> tuple[str, str]:
+        content = [{"type": "text", "text": QUESTION_MARK}]
+        if with_image:
+            content.insert(0, {"type": "image"})
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=chat_template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        if text.count(QUESTION_MARK) != 1 or text.count(self.image_token) != int(with_image):
+            raise DataError(
+                f"its chat template does not render one image ({self.image_token}) and one question",
+                file=name,
+                mend="Use a template that takes typed content ({'type': 'image'}, {'type': 'text'}).",
+            )
+        before, after = text.split(QUESTION_MARK)
+        return before, after
+
+    def _plain(self, text: str) -> str:
+        """The text with control tokens broken up, so that data can never speak as the chat template does."""
+        for token in self._control:
+            text = text.replace(token, token[0] + " " + token[1:])
+        return text
+
+    def text(self, question: str, with_image: bool) -> str:
+        """The whole prompt as text, one image placeholder where there is an image."""
+        before, after = self._text[with_image]
+        return before + self._plain(question) + after
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids; a begin token is added unless the template already wrote it."""
+        begin = self.tokenizer.bos_token
+        special = not (begin and text.startswith(begin))
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return ids[:-1] if special and len(ids) > 1 and ids[-1] == self.end_token_id else ids
+
+    def _branch_tokens(self, question: str, with_image: bool) -> tuple[int, ...]:
+        """Tokens of the prompt behind the prefix."""
+        ids = self.tokens(self.text(question, with_image))
+        if with_image:
+            return tuple(ids[ids.index(self.image_token_id) + 1 :])
+        return tuple(ids[len(self.text_prefix()) :])
+
+    @lru_cache(maxsize=1)  # noqa: B019  one instance lives as long as its model
+    def text_prefix(self) -> tuple[int, ...]:
+        """The tokens that all prompts without an image begin with (at least one, so that a row has a prefix)."""
+        samples = [self.tokens(self.text(q, False)) for q in ("What is this?", "7 days ago", "Is it?", "质问", "(a)")]
+        length = 0
+        while all(len(s) > length + 1 and s[length] == samples[0][length] for s in samples):
+            length += 1
+        before, _ = self._text[False]
+        # Never reach into the question: what the text before it alone gives is the longest prefix that can be shared.
+        alone = self.tokens(before) if before else []
+        while length and samples[0][:length] != alone[:length]:
+            length -= 1
+        return tuple(samples[0][:length])
+
+    def _answer_tokens(self, answer: str) -> tuple[int, ...]:
+        """Tokens of an answer, end token included."""
+        ids = self.tokenizer(self._plain(answer), add_special_tokens=False)["input_ids"]
+        return (*ids, self.end_token_id)
+
+    def answer_offsets(self, answer: str) -> list[tuple[int, int]]:
+        """(start, end) characters of each answer token; the end token is (len, len)."""
+        plain = self._plain(answer)
+        encoded = self.tokenizer(plain, add_special_tokens=False, return_offsets_mapping=True)
+        return [*encoded["offset_mapping"], (len(plain), len(plain))]
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of generated tokens without special tokens, stripped."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip()

@@ -1,0 +1,49 @@
+"""The recipe: one YAML file that says everything a run depends on."""
+
+from __future__ import annotations
+
+from mllmu_med.recipe.loading import (
+    benchmark_plan,
+    find_recipe,
+    load_recipe,
+    make_source,
+    method_arguments,
+    shipped_recipes,
+)
+from mllmu_med.recipe.settings import (
+    EmbeddedSettings,
+    EvaluateSettings,
+    LearnSettings,
+    LoraSettings,
+    MethodSettings,
+    ModelSettings,
+    OptimiserSettings,
+    OracleSettings,
+    Recipe,
+    SourceSettings,
+    StageSettings,
+    TrainableSettings,
+    UnlearnSettings,
+)
+
+__all__ = [
+    "EmbeddedSettings",
+    "EvaluateSettings",
+    "LearnSettings",
+    "LoraSettings",
+    "MethodSettings",
+    "ModelSettings",
+    "OptimiserSettings",
+    "OracleSettings",
+    "Recipe",
+    "SourceSettings",
+    "StageSettings",
+    "TrainableSettings",
+    "UnlearnSettings",
+    "benchmark_plan",
+    "find_recipe",
+    "load_recipe",
+    "make_source",
+    "method_arguments",
+    "shipped_recipes",
+]

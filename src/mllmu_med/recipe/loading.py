@@ -1,0 +1,170 @@
+"""From a name or a file, and overrides, to a checked recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mllmu_med.errors import UsageError
+from mllmu_med.recipe.arguments import check_arguments, parameters_of
+from mllmu_med.recipe.messages import explain
+from mllmu_med.recipe.overrides import apply_override, select_methods
+from mllmu_med.recipe.settings import PAPER_METHODS, MethodSettings, Recipe
+from mllmu_med.recipe.yaml_text import parse_yaml
+from mllmu_med.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from mllmu_med.benchmark.plan import BenchmarkPlan
+    from mllmu_med.sources import Source
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file of the recipes that come with the package, sorted.
+
+    They lie in the package where it is installed from a wheel, and beside ``src/`` in a clone.
+    """
+    package = Path(__file__).parents[1]
+    folders = (package / "recipes", package.parents[1] / "recipes")
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder else {}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe given as a path or as the name of a shipped one.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path, shipped = Path(name).expanduser(), shipped_recipes()
+    if path.is_file():
+        return path
+    if str(name) in shipped:
+        return shipped[str(name)]
+    meant = did_you_mean(path.stem, list(shipped))
+    raise UsageError(f"no recipe '{name}'{meant}; give the path of a YAML file or one of: {', '.join(shipped)}")
+
+
+def load_recipe(
+    recipe: Recipe | str | Path = "phantom",
+    *overrides: str,
+    seed: int | None = None,
+    limit: int | None = None,
+    methods: Sequence[str] = (),
+) -> Recipe:
+    """A recipe with every value checked, before anything is computed.
+
+    Args:
+        recipe: name of a shipped recipe, path of a YAML file, or a recipe to change.
+        overrides: ``key.subkey=value``, the value in YAML; ``methods.npo.steps=200`` changes one method.
+        seed: replaces the recipe's seed.
+        limit: reads at most so many records or images (the source's ``limit`` or ``images``).
+        methods: keeps only these methods.
+
+    Raises:
+        UsageError: the recipe is missing, malformed or holds an unknown key or an impossible value.
+    """
+    if isinstance(recipe, Recipe):
+        where, raw = f"recipe {recipe.name}", recipe.to_dict()
+    else:
+        path = find_recipe(recipe)
+        where, raw = str(recipe), _read(path)
+        _validate(raw, where)  # a fault of the file is told as such, not as one of the overrides
+    for override in overrides:
+        apply_override(raw, override)
+    if seed is not None:
+        raw["seed"] = seed
+    if methods:
+        raw["methods"] = select_methods(raw["methods"], methods)
+    loaded = _validate(raw, "override" if overrides else where)
+    if limit is not None:
+        raw["source"] = {**loaded.source.model_dump(mode="json"), _limit_key(loaded): limit}
+        loaded = _validate(raw, "--limit")
+    check_components(loaded, where)
+    return loaded
+
+
+def check_components(recipe: Recipe, where: str) -> None:
+    """Check source, benchmark and methods against the code they name; nothing of theirs is run."""
+    from mllmu_med.methods import METHODS
+
+    try:
+        source_arguments(recipe)
+        benchmark_plan(recipe)
+        for position, method in enumerate(recipe.methods):
+            if method.name not in METHODS.names():
+                known = METHODS.names()
+                meant = did_you_mean(method.name, known)
+                raise UsageError(f"methods.{position}: unknown method '{method.name}'{meant}; known: {', '.join(known)}")
+            method_arguments(method)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _validate(raw: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {explain(error, Recipe)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    raw = parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values, this file is not")
+    return {"name": path.stem, "methods": list(PAPER_METHODS), **raw}
+
+
+def _source_class(recipe: Recipe) -> Callable[..., Source]:
+    from mllmu_med.sources import SOURCES
+
+    return SOURCES.get(recipe.source.name)
+
+
+def _limit_key(recipe: Recipe) -> str:
+    parameters = parameters_of(_source_class(recipe))
+    for key in ("limit", "images"):
+        if key in parameters:
+            return key
+    raise UsageError(f"--limit: source '{recipe.source.name}' has no key 'limit' or 'images'")
+
+
+def source_arguments(recipe: Recipe) -> dict[str, Any]:
+    """The checked keyword arguments of the recipe's source. A source that draws and is given no seed gets the recipe's."""
+    target = _source_class(recipe)
+    given = recipe.source.arguments
+    if "seed" in parameters_of(target):
+        given = {"seed": recipe.seed, **given}
+    return check_arguments(target, given, block="source", what=f"source '{recipe.source.name}'")
+
+
+def make_source(recipe: Recipe) -> Source:
+    """The source, ready to be read."""
+    return _source_class(recipe)(**source_arguments(recipe))
+
+
+def benchmark_plan(recipe: Recipe) -> BenchmarkPlan:
+    """What is injected and how it is split, as the builder takes it."""
+    from mllmu_med.benchmark.plan import BenchmarkPlan
+
+    given = check_arguments(BenchmarkPlan, recipe.benchmark, block="benchmark", what="the benchmark")
+    try:
+        return BenchmarkPlan(**given)
+    except ValueError as error:
+        raise UsageError(f"benchmark: {error}") from None
+
+
+def method_arguments(method: MethodSettings) -> dict[str, Any]:
+    """The checked parameters of a method; its module is only imported where there are any."""
+    if not method.parameters:
+        return {}
+    from mllmu_med.methods import METHODS
+
+    target: Any = METHODS.get(method.name)
+    return check_arguments(target, method.parameters, block=f"methods.{method.row}.parameters", what=f"method '{method.row}'")

@@ -1,0 +1,286 @@
+"""The recipe as validated, frozen models. A field's docstring is its text in the reference and in error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from mllmu_med.folders import digest
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+Training = Literal["full", "lora", "frozen"]
+Precision = Literal["float32", "bfloat16"]
+
+RESERVED_ROWS = ("base", "theta0", "oracle", "refuse_all", "collapse", "truncated_retrain")
+PAPER_METHODS = ("ga", "grad_diff", "kl_min", "idk", "llmu", "npo")
+
+
+class Settings(BaseModel):
+    """Base of every block: unknown keys are refused, values never change, NaN and infinity are no numbers."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class SourceSettings(Settings):
+    """Which dataset is read. Every key but `name` is a keyword argument of that source's constructor."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "phantom"
+    """Source to read, see `mllmu-med ls sources`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The other keys, as written in the recipe."""
+        return dict(self.model_extra or {})
+
+
+class TrainableSettings(Settings):
+    """How each group of the model's modules is trained."""
+
+    language: Training = "full"
+    """The language model."""
+    projector: Training = "frozen"
+    """The layers between the vision tower and the language model. Frozen lets image features be computed once."""
+    vision: Training = "frozen"
+    """The vision tower. Frozen lets image features be computed once."""
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if {self.language, self.projector, self.vision} == {"frozen"}:
+            raise ValueError("nothing is trained: set at least one of language, projector, vision to full or lora")
+        return self
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters, used by the groups set to `lora`."""
+
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    alpha: PositiveFloat = 32.0
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout before the adapter. Above 0, two passes of one step differ, so references are no longer exact."""
+
+
+class EmbeddedSettings(Settings):
+    """The tiny model that is trained from scratch where no checkpoint is given (`model.path: embedded`)."""
+
+    image_size: PositiveInt = 64
+    """Side of its square input in pixels, a multiple of 16: one image token per 16 × 16 pixels."""
+    tower_images: PositiveInt = 8000
+    """Images on which its vision tower learns to recognise what they show."""
+    tower_steps: PositiveInt = 900
+    """Optimiser steps of the vision tower."""
+
+
+class ModelSettings(Settings):
+    """The model that learns and unlearns."""
+
+    path: str = "embedded"
+    """`embedded` (a tiny model trained from scratch), a folder, or a Hub id of any image-text-to-text model."""
+    trainable: TrainableSettings = TrainableSettings()
+    """What is trained, by module group."""
+    lora: LoraSettings = LoraSettings()
+    """Low-rank adapters, used by the groups set to `lora`."""
+    dtype: Precision = "float32"
+    """Number format of the frozen weights. Trained weights and optimiser state are always float32."""
+    packing: Literal["auto", "off"] = "auto"
+    """`auto`: all questions of an image share one pass if a self-check at load finds no difference; `off`: never."""
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    """Sizes of the embedded model; only for `path: embedded`."""
+
+    @model_validator(mode="after")
+    def _embedded_only_where_used(self) -> Self:
+        if self.path != "embedded" and self.embedded != EmbeddedSettings():
+            raise ValueError("the block 'embedded' only applies to path: embedded")
+        return self
+
+
+class OptimiserSettings(Settings):
+    """AdamW and its schedule, shared by learning and unlearning."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay."""
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    """AdamW's decay rates of the first and second moment."""
+    warmup: NonNegativeInt = 40
+    """Steps over which the learning rate rises from 0 to its peak."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    final_share: Share = 0.02
+    """Share of the peak at which the cosine schedule ends."""
+    clip: PositiveFloat = 1.0
+    """Largest gradient norm; larger gradients are scaled down to it."""
+    gradient_accumulation: PositiveInt = 1
+    """Parts into which each batch is split to save memory; the result is the same."""
+    precision: Precision = "float32"
+    """Number format of the forward and backward pass (bfloat16 = autocast)."""
+    checkpoint_every: NonNegativeInt = 500
+    """Steps between checkpoints from which an interrupted stage resumes; 0 = none."""
+
+
+class StageSettings(OptimiserSettings):
+    """One learning stage."""
+
+    steps: NonNegativeInt = 1000
+    """Optimiser steps; 0 takes the model as it is."""
+    batch: PositiveInt = 16
+    """Samples per step."""
+
+
+class OracleSettings(StageSettings):
+    """The oracle: trained like the original, without the forget set."""
+
+    corrected: bool = True
+    """true: wrong facts are replaced by the correct ones; false: their samples are left out."""
+
+
+class LearnSettings(Settings):
+    """The three models that unlearning is measured with."""
+
+    base: StageSettings = StageSettings(steps=700, batch=32, weight_decay=0.01)
+    """The model before it has seen anything it must forget. It knows the correct version of every wrong fact."""
+    original: StageSettings = StageSettings(steps=1500)
+    """θ0: the base model after it has learnt everything, the forget set included."""
+    oracle: OracleSettings = OracleSettings()
+    """θ*: the base model after it has learnt everything except the forget set."""
+
+    @model_validator(mode="after")
+    def _original_learns(self) -> Self:
+        for stage in ("original", "oracle"):
+            if getattr(self, stage).steps == 0:
+                raise ValueError(f"{stage}.steps must be at least 1: a model that learns nothing has nothing to forget")
+        return self
+
+
+class UnlearnSettings(OptimiserSettings):
+    """Defaults of every method; an entry of `methods` may set any of them for itself."""
+
+    steps: PositiveInt = 160
+    """Optimiser steps."""
+    learning_rate: PositiveFloat = 5e-4
+    """Peak learning rate."""
+    warmup: NonNegativeInt = 10
+    """Steps over which the learning rate rises from 0 to its peak."""
+    forget_batch: PositiveInt = 6
+    """Forget samples per step."""
+    retain_batch: PositiveInt = 10
+    """Retain samples per step, for methods that use them."""
+    retain_share: Share = 1.0
+    """Share of the retained groups the method may use; the unused ones show what forgetting costs."""
+    retain_weight: NonNegativeFloat = 1.0
+    """Weight λ of the retain term."""
+    span_weights: bool = True
+    """true: in a private answer only the private values are forgotten; false: the whole answer."""
+
+
+class MethodSettings(UnlearnSettings):
+    """One method to run: its name, its own parameters, and what differs from `unlearn`."""
+
+    name: str
+    """Method, see `mllmu-med ls methods`."""
+    row: Name
+    """Name of its folder and of its row in every table; the method's name unless given. Unique within a recipe."""
+    parameters: dict[str, Any] = {}
+    """The method's own numbers, e.g. `{beta: 0.1}`; see its documentation."""
+
+
+class EvaluateSettings(Settings):
+    """How the models are asked and scored."""
+
+    max_new_tokens: PositiveInt = 48
+    """Longest answer, in tokens."""
+    batch: PositiveInt = 128
+    """Questions answered at once. Does not change the answers."""
+    bootstrap: NonNegativeInt = 1000
+    """Bootstrap resamples (over patients and images) behind each 95 % interval; 0 = no intervals."""
+    probes: Literal["all", "original"] = "all"
+    """`all`: also ask paraphrases, prefixes and other images; `original`: only the questions as trained."""
+
+
+class Recipe(Settings):
+    """Everything a run depends on. Equal recipes on equal data give equal results."""
+
+    name: Name
+    """Name of the run; its folder is `runs/<name>` unless `-o` says otherwise."""
+    title: str = ""
+    """Heading of the report."""
+    seed: NonNegativeInt = 0
+    """Seed of everything that is drawn."""
+    source: SourceSettings = SourceSettings()
+    """The dataset."""
+    benchmark: dict[str, Any] = {}
+    """What is injected and how it is split: the fields of `BenchmarkPlan`."""
+    model: ModelSettings = ModelSettings()
+    """The model."""
+    learn: LearnSettings = LearnSettings()
+    """Learning stages."""
+    unlearn: UnlearnSettings = UnlearnSettings()
+    """Defaults of every method."""
+    methods: tuple[MethodSettings, ...] = Field(default=PAPER_METHODS, validate_default=True)
+    """Methods to run: names, or mappings with what differs from `unlearn`."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """Evaluation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_methods(cls, data: Any) -> Any:
+        """Turn names into mappings and fill in the defaults of ``unlearn``."""
+        if not isinstance(data, Mapping):
+            return data
+        methods, unlearn = data.get("methods", PAPER_METHODS), data.get("unlearn", {})
+        if not isinstance(methods, list | tuple):
+            raise ValueError("methods must be a list, e.g. methods=[ga,npo]")
+        if isinstance(unlearn, UnlearnSettings):
+            unlearn = unlearn.model_dump()
+        known = unlearn.items() if isinstance(unlearn, Mapping) else ()
+        shared = {key: value for key, value in known if key in UnlearnSettings.model_fields}
+        return {**data, "methods": [_complete_method(method, shared) for method in methods]}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        rows = [method.row for method in self.methods]
+        for row in rows:
+            if row in RESERVED_ROWS:
+                raise ValueError(f"methods: a row cannot be called '{row}', a reference row has that name")
+            if rows.count(row) > 1:
+                raise ValueError(f"methods: '{row}' occurs twice; give one of them another name with 'row'")
+        if self.model.path == "embedded" and self.learn.base.steps == 0:
+            raise ValueError("learn.base.steps must be at least 1: the embedded model starts from nothing")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe with every default filled in, JSON-able; ``Recipe.model_validate`` reads it back."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the whole recipe."""
+        return digest(self.to_dict())
+
+
+def _complete_method(method: Any, shared: Mapping[str, Any]) -> Any:
+    if isinstance(method, MethodSettings):
+        return method
+    if isinstance(method, str):
+        method = {"name": method}
+    if not isinstance(method, Mapping):
+        raise ValueError(f"methods: {method!r} is neither a name nor a mapping")
+    return {**shared, **({"row": method["name"]} if "name" in method else {}), **method}

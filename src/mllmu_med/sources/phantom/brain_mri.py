@@ -1,0 +1,53 @@
+"""Axial brain MRI: scalp, skull, folded cortex, white matter, ventricles; glioma and infarct."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mllmu_med.sources.phantom.canvas import Array, Canvas, lay
+from mllmu_med.sources.phantom.scene import Region, Scene, wobble
+
+
+def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
+    """A normal T1-weighted slice, forehead up."""
+    u = generator.uniform
+    cx, cy, tilt = 0.5 + u(-0.015, 0.015), 0.5 + u(-0.015, 0.015), u(-0.05, 0.05)
+    rx, ry = u(0.315, 0.345), u(0.395, 0.420)
+    image = np.full((canvas.size, canvas.size), 0.02, np.float32)
+    warp = canvas.texture(generator, 7)
+    folds = canvas.texture(generator, 15)
+
+    for grow, value in ((0.062, 0.78), (0.040, 0.08), (0.012, 0.14)):  # scalp fat, bone, fluid
+        lay(image, canvas.ellipse(cx, cy, rx + grow, ry + grow, tilt), value)
+    depth = 1 - canvas.radius(cx, cy, rx, ry, tilt)  # 0 at the brain's surface, 1 in the middle
+    brain = canvas.ramp(depth * rx + 0.006 * warp, 0.01)
+    # White matter reaches outwards in folds; the furrows between them are where smooth noise crosses zero.
+    white = canvas.ramp(depth * rx - 0.085 + 0.028 * folds, 0.03)
+    lay(image, brain, 0.40 + 0.24 * white + 0.015 * warp)
+    furrow = np.exp(-((folds + 0.3 * warp) ** 2) * 14) * np.clip(1 - depth * 2.6, 0, 1)
+    lay(image, 0.9 * furrow * brain, 0.16)
+    lay(image, canvas.ellipse(cx, cy, 0.007, ry * 0.98, tilt, 0.01) * np.clip(1.6 - 2.6 * depth, 0.2, 1), 0.12)
+
+    spread, horn = u(0.034, 0.046), u(0.070, 0.105)
+    for sign in (-1, 1):
+        lay(image, canvas.ellipse(cx + sign * 0.115, cy + 0.02, 0.05, 0.085, sign * -0.25, 0.03), 0.47)  # deep nuclei
+        lay(image, canvas.ellipse(cx + sign * spread, cy - 0.055, 0.019, horn, sign * 0.30, 0.012), 0.10)
+        lay(image, canvas.ellipse(cx + sign * (spread + 0.025), cy + 0.095, 0.017, horn * 0.85, sign * -0.42, 0.012), 0.10)
+    lay(image, canvas.ellipse(cx, cy + 0.03, 0.008, 0.05, tilt, 0.01), 0.12)
+
+    return Scene(
+        image + 0.02 * canvas.texture(generator, 64) * brain,
+        {side: Region(cx + sign * 0.195, cy + 0.01, 0.050, 0.195) for side, sign in (("left", -1), ("right", 1))},
+    )
+
+
+def glioma(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
+    """A bright, lobed mass in a faint swollen rim."""
+    shape = wobble(generator, 0.13)
+    lay(image, 0.55 * canvas.blob(x, y, r * 1.2, shape, 0.02), 0.36)
+    lay(image, canvas.blob(x, y, r, shape, 0.012), 0.97 - 0.02 * np.abs(canvas.texture(generator, 40)))
+
+
+def infarct(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
+    """A dark area with an indistinct edge."""
+    lay(image, 0.97 * canvas.blob(x, y, r * 1.05, wobble(generator, 0.15), 0.02), 0.10)

@@ -1,0 +1,131 @@
+"""Draw a phantom picture: anatomy first, then the finding, then the camera's imperfections."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllmu_med.progress import bar
+from mllmu_med.seeding import Key, numpy_rng
+from mllmu_med.sources.phantom import abdominal_ct, brain_mri, chest_xray, fundus, histology
+from mllmu_med.sources.phantom.canvas import Array, canvas
+from mllmu_med.sources.phantom.scene import Anatomy, Painter, Scene
+from mllmu_med.sources.phantom.truth import ATTRIBUTES, Truth, random_truth
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+_ANATOMIES: dict[str, Anatomy] = {
+    "chest X-ray": chest_xray.anatomy,
+    "brain MRI": brain_mri.anatomy,
+    "abdominal CT": abdominal_ct.anatomy,
+    "fundus photograph": fundus.anatomy,
+    "histology slide": histology.anatomy,
+}
+_PAINTERS: dict[str, Painter] = {
+    "nodule": chest_xray.nodule,
+    "effusion": chest_xray.effusion,
+    "glioma": brain_mri.glioma,
+    "infarct": brain_mri.infarct,
+    "cyst": abdominal_ct.cyst,
+    "metastasis": abdominal_ct.metastasis,
+    "exudate": fundus.exudate,
+    "hemorrhage": fundus.hemorrhage,
+    "carcinoma": histology.carcinoma,
+    "necrosis": histology.necrosis,
+}
+_RADIUS = {"small": (0.046, 0.053), "large": (0.091, 0.100)}
+_REACH = {"effusion": 1.5}  # half-width of a lesion relative to its radius, where it is not 1
+_GAP = 0.025  # between the outlines of two lesions: about one and a half pixels of a 64-pixel picture
+
+
+class Picture(NamedTuple):
+    """A drawn picture. pixels: uint8 [size, size, 3], RGB."""
+
+    pixels: Pixels
+    truth: Truth
+
+
+class Pictures(NamedTuple):
+    """Many drawn pictures.
+
+    pixels: uint8 [count, size, size, 3], RGB. attributes: for each name of ``ATTRIBUTES`` the class indices, int64
+    [count].
+    """
+
+    pixels: Pixels
+    attributes: dict[str, NDArray[np.int64]]
+
+
+def _place(generator: np.random.Generator, scene: Scene, truth: Truth) -> list[tuple[float, float, float]]:
+    """Centres and radii of the lesions: inside the side's region, apart from each other and from what to avoid.
+
+    If chance leaves no room for the last ones, there are fewer.
+    """
+    assert truth.side is not None and truth.size is not None and truth.finding is not None
+    region, reach = scene.regions[truth.side], _REACH.get(truth.finding, 1.0)
+    best: list[tuple[float, float, float]] = []
+    for _ in range(20):
+        placed: list[tuple[float, float, float]] = []
+        for _ in range(12 * truth.count):
+            r = generator.uniform(*_RADIUS[truth.size])
+            angle, distance = generator.uniform(0, 2 * np.pi), np.sqrt(generator.random())
+            x, y = region.cx + region.rx * distance * np.cos(angle), region.cy + region.ry * distance * np.sin(angle)
+            apart = all(
+                np.hypot((x - a) / reach, y - b) > r + c + _GAP for a, b, c in placed
+            ) and all(np.hypot(x - a, y - b) > r + c for a, b, c in scene.avoid)  # fmt: skip
+            if apart:
+                placed.append((x, y, r))
+            if len(placed) == truth.count:
+                return placed
+        best = max(best, placed, key=len)
+    return best
+
+
+def _develop(generator: np.random.Generator, image: Array) -> Pixels:
+    """Exposure, grain and rounding: a float picture becomes uint8 [size, size, 3]."""
+    size = image.shape[-1]
+    gain, offset = generator.uniform(0.9, 1.08), generator.uniform(-0.02, 0.02)
+    developed = image * gain + (offset + 0.016 * canvas(size).texture(generator, 96))
+    rounded = (np.clip(developed, 0, 1) * 255 + 0.5).astype(np.uint8)
+    if rounded.ndim == 2:
+        return np.repeat(rounded[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
+
+
+def draw(*keys: Key, size: int = 128, truth: Truth | None = None, abnormal_share: float = 0.7) -> Picture:
+    """The picture that belongs to ``keys``; the same at every size, but for the number of pixels.
+
+    Args:
+        keys: seed and names, as for ``mllmu_med.seeding.rng``.
+        size: side in pixels.
+        truth: what to show; drawn at random from ``keys`` if None.
+        abnormal_share: how often a random picture has a finding.
+
+    Returns:
+        pixels and the truth as drawn (its count is lower than asked where the lesions did not fit).
+    """
+    generator = numpy_rng(*keys, "phantom")
+    truth = truth or random_truth(generator, abnormal_share)
+    surface = canvas(size)
+    scene = _ANATOMIES[truth.modality](surface, generator)
+    if truth.finding is not None:
+        lesions = _place(generator, scene, truth)
+        for x, y, r in lesions:
+            _PAINTERS[truth.finding](surface, generator, scene.image, x, y, r)
+        truth = Truth(truth.modality, truth.finding, truth.side, truth.size, len(lesions))
+    return Picture(_develop(generator, scene.image), truth)
+
+
+def draw_many(count: int, size: int, *keys: Key) -> Pictures:
+    """``count`` independent random pictures; number i is ``draw(*keys, i, size=size)``."""
+    pixels = np.empty((count, size, size, 3), np.uint8)
+    attributes = {name: np.empty(count, np.int64) for name in ATTRIBUTES}
+    with bar("Drawing pictures", count) as progress:
+        for index in range(count):
+            pixels[index], truth = draw(*keys, index, size=size)
+            for name, value in truth.indices().items():
+                attributes[name][index] = value
+            progress.advance()
+    return Pictures(pixels, attributes)
