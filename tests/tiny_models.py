@@ -18,7 +18,8 @@ from transformers import (
 )
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 
-from mllmu_med.models.embedded import CHAT_TEMPLATE, Architecture, build_embedded, save_model, train_tokenizer
+from mllmu_med.models.embedded import CHAT_TEMPLATE, Architecture, build_embedded, train_tokenizer
+from mllmu_med.models.store import save_model
 
 TEXTS = [
     "What is shown in the image?", "Is there a nodule on the left side?", "The patient is Maria Lopez, MRN 482913.",

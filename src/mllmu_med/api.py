@@ -9,22 +9,43 @@ from typing import TYPE_CHECKING, Any
 from mllmu_med.errors import DataError, IntegrityError
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, verify
 from mllmu_med.recipe import Recipe, load_recipe
+from mllmu_med.registry import did_you_mean
 
 if TYPE_CHECKING:
     from mllmu_med.pipeline import RunResult, StagePlan
+    from mllmu_med.preview import BenchmarkPreview
 
 __all__ = [
-    "CheckResult", "build", "check", "evaluate", "learn", "load_recipe", "plan", "read_results", "run", "run_folder",
-    "unlearn", "write_report",
+    "CheckResult", "build", "check", "describe_benchmark", "evaluate", "find_folder", "is_benchmark", "learn",
+    "load_recipe", "page_of", "plan", "read_results", "run", "run_folder", "unlearn", "write_report",
 ]  # fmt: skip
 
 BENCHMARK_FORMAT = "mllmu-med/benchmark/"
-RESULTS = "results.json"
+RESULTS = Path("results") / "results.json"
+RUNS = Path("runs")
 
 
 def run_folder(recipe: Recipe, output: Path | str | None = None) -> Path:
     """Where a recipe's run is written: ``output``, else ``runs/<name>`` below the present folder."""
-    return Path(output).expanduser() if output is not None else Path("runs") / recipe.name
+    return Path(output).expanduser() if output is not None else RUNS / recipe.name
+
+
+def find_folder(name: str | Path) -> Path:
+    """A folder given as a path, or by its name below ``runs/``.
+
+    Raises:
+        DataError: there is neither; the message proposes the nearest run.
+    """
+    for folder in (Path(name).expanduser(), RUNS / name):
+        if folder.is_dir():
+            return folder
+    known = sorted(path.name for path in RUNS.glob("*") if path.is_dir())
+    raise DataError(f"no such folder or run{did_you_mean(str(name), known)}", file=name, mend="See mllmu-med ls runs.")
+
+
+def page_of(folder: Path) -> Path:
+    """Where a run's page is."""
+    return folder / "report" / "index.html"
 
 
 def plan(recipe: Recipe | str | Path, output: Path | str | None = None, *, until: str | None = None) -> list[StagePlan]:
@@ -83,6 +104,7 @@ def write_report(folder: Path | str) -> Path:
 
     folder = Path(folder)
     recipe = Recipe.model_validate(read_results(folder)["recipe"])
+    (page_of(folder).parent / MANIFEST).unlink(missing_ok=True)  # a page without manifest is made again, not reused
     result = pipeline.run(recipe, folder, only=["report"])
     if result.page is None:
         raise DataError("the run has no page", file=folder, mend="Run the whole recipe again.")
@@ -100,6 +122,20 @@ def read_results(folder: Path | str) -> dict[str, Any]:
         raise DataError("no results.json: not a finished run", file=folder, mend="Run mllmu-med run or evaluate first.")
     results: dict[str, Any] = read_json(path)
     return results
+
+
+def is_benchmark(folder: Path) -> bool:
+    """Whether a folder is a finished benchmark."""
+    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
+    return str(manifest.get("format", "")).startswith(BENCHMARK_FORMAT)
+
+
+def describe_benchmark(folder: Path | str, *, samples: int = 2) -> BenchmarkPreview:
+    """Counts of a benchmark and a few samples of each kind, private values masked."""
+    from mllmu_med.benchmark.store import Benchmark
+    from mllmu_med.preview import preview_benchmark
+
+    return preview_benchmark(Benchmark.open(Path(folder)), samples=samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +184,7 @@ def _finished_below(folder: Path) -> list[Path]:
 
 
 def _check_one(folder: Path) -> CheckResult:
-    if not str(read_manifest(folder).get("format", "")).startswith(BENCHMARK_FORMAT):
+    if not is_benchmark(folder):
         verify(folder)
         return CheckResult(folder, "folder", (), ok=True)
     from mllmu_med.benchmark.check import check_benchmark

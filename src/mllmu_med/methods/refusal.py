@@ -11,7 +11,7 @@ from mllmu_med.methods.terms import mean_nll, retain_nll
 
 @dataclass(frozen=True)
 class Refusal(Objective):
-    """"I don't know" fine-tuning (TOFU, arXiv 2401.06121).
+    """ "I don't know" fine-tuning (TOFU, arXiv 2401.06121).
 
     loss = ℓ̄(x_f, y_idk) + λ ℓ̄_r, y_idk drawn from a list of refusals.
 

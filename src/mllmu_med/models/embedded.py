@@ -7,10 +7,8 @@ budget (docs/explanation/design.md).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -145,19 +143,3 @@ def build_embedded(texts: Iterable[str], architecture: Architecture, seed: int) 
     vlm = assemble(model, tokenizer, image_processor, processor, config, "embedded")
     vlm.model.eval()
     return vlm
-
-
-def save_model(vlm: VisionLanguageModel, folder: Path) -> None:
-    """Write model, tokenizer and processor so that ``load_model`` and plain transformers can read the folder."""
-    vlm.model.save_pretrained(folder)
-    processor = vlm.images.processor
-    if processor is not None:
-        processor.save_pretrained(folder)
-        return
-    vlm.prompts.tokenizer.save_pretrained(folder)
-    vlm.images.image_processor.save_pretrained(folder)
-
-
-def describe(architecture: Architecture) -> str:
-    """The architecture as JSON, for manifests."""
-    return json.dumps(vars(architecture), sort_keys=True)

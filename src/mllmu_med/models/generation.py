@@ -78,7 +78,9 @@ def _decode(
     for i, branch in enumerate(branches):
         ids[i, longest - len(branch) :] = torch.tensor(branch)
         attention[i, prefix_length + longest - len(branch) :] = 1
-    begin = torch.tensor([vlm.images.get(image).next_position if image is not None else prefix_length for image in images])
+    begin = torch.tensor(
+        [vlm.images.get(image).next_position if image is not None else prefix_length for image in images]
+    )
     offset = (attention[:, prefix_length:].cumsum(-1) - 1).clamp(min=0)
     ids, attention, position = ids.to(vlm.device), attention.to(vlm.device), (begin[:, None] + offset).to(vlm.device)
     made: list[list[int]] = [[] for _ in range(count)]
@@ -127,4 +129,3 @@ def _fill_prefix(vlm: VisionLanguageModel, images: list[str | None], cache: Any)
         **inputs,
         **vlm.token_types(ids),
     )
-

@@ -22,7 +22,10 @@ GROUPS = ("vision", "projector", "language")
 # Anchored at the whole parameter name: PEFT suffixes such as ``q_proj`` would also match the vision tower. The first
 # pattern that matches decides. Qwen-VL keeps its projector inside the tower as ``visual.merger``.
 _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("projector", re.compile(r"^model\.(multi_modal_projector|connector|visual\.(merger|deepstack_merger_list)|aligner)\.")),
+    (
+        "projector",
+        re.compile(r"^model\.(multi_modal_projector|connector|visual\.(merger|deepstack_merger_list)|aligner)\."),
+    ),
     ("vision", re.compile(r"^model\.(vision_tower|vision_model|visual|vision_encoder|image_newline)(\.|$)")),
     ("language", re.compile(r"^(model\.(language_model|text_model)|lm_head)\.")),
 )

@@ -66,6 +66,10 @@ class ImagePreparer:
         self._entries.clear()
         self._held = 0
 
+    def share(self, other: ImagePreparer) -> None:
+        """Use another preparer's images and loader from now on."""
+        self.loader, self._entries, self._held = other.loader, other._entries, other._held
+
     def get(self, image_id: str) -> ImageInputs:
         """Inputs of the image, loaded through ``loader`` when they are not remembered."""
         if image_id in self._entries:
@@ -90,7 +94,9 @@ class ImagePreparer:
             special = len(self.prompts.tokens(text)) != len(
                 self.prompts.tokenizer(text, add_special_tokens=False)["input_ids"]
             )
-            encoded = dict(self.processor(text=[text], images=[[image]], return_tensors="pt", add_special_tokens=special))
+            encoded = dict(
+                self.processor(text=[text], images=[[image]], return_tensors="pt", add_special_tokens=special)
+            )
             ids = encoded.pop("input_ids")[0].tolist()
             encoded.pop("attention_mask", None)
             encoded.pop("token_type_ids", None)

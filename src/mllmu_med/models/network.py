@@ -53,10 +53,10 @@ class AnswerNetwork(nn.Module):
         lowest = torch.finfo(model.dtype).min
         return torch.zeros(visible.shape, dtype=model.dtype, device=visible.device).masked_fill(~visible, lowest)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 logits [K, V] of hidden states [K, H], through the model's own head."""
+    def logits(self, hidden: Tensor, head: nn.Module | None = None) -> Tensor:
+        """Float32 logits [K, V] of hidden states [K, H], through the model's own head or another of its kind."""
         model = unwrap(self.model)
-        logits = model.get_output_embeddings()(hidden)
+        logits = (head or model.get_output_embeddings())(hidden)
         text = model.config.get_text_config()
         scale = getattr(text, "logits_scaling", None)
         if scale:

@@ -55,6 +55,22 @@ class VisionLanguageModel:
         if self._features is not None:
             self._features = {}
 
+    def adopt_images(self, other: VisionLanguageModel) -> None:
+        """Take over another model's images: preprocessed pixels always, cached features where they would be equal.
+
+        Features are equal if every tensor of vision tower and projector is. Both models must use one image processor.
+        """
+        self.images.share(other.images)
+        if self._features is not None and other._features and self._same_vision(other):
+            self._features = other._features
+
+    def _same_vision(self, other: VisionLanguageModel) -> bool:
+        from mllmu_med.models.groups import group_of
+
+        mine, theirs = (dict(unwrap(vlm.model).named_parameters()) for vlm in (self, other))
+        names = [name for name in mine if group_of(name) != "language"]
+        return all(name in theirs and torch.equal(mine[name], theirs[name]) for name in names)
+
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def branch(self, question: Question) -> Branch:

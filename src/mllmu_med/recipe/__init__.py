@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from mllmu_med.recipe.loading import (
-    benchmark_plan,
-    find_recipe,
-    load_recipe,
-    make_source,
-    method_arguments,
-    shipped_recipes,
-)
+from mllmu_med.recipe.components import benchmark_plan, make_method, make_source
+from mllmu_med.recipe.loading import find_recipe, load_recipe, shipped_recipes
 from mllmu_med.recipe.settings import (
     EmbeddedSettings,
     EvaluateSettings,
@@ -43,7 +37,7 @@ __all__ = [
     "benchmark_plan",
     "find_recipe",
     "load_recipe",
+    "make_method",
     "make_source",
-    "method_arguments",
     "shipped_recipes",
 ]

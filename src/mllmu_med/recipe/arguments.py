@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
@@ -35,7 +35,9 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any], *, blo
     for key in given:
         if key not in parameters:
             known = ", ".join(parameters) or "none"
-            raise UsageError(f"{block}.{key}: {what} has no such key{did_you_mean(key, list(parameters))}; known: {known}")
+            raise UsageError(
+                f"{block}.{key}: {what} has no such key{did_you_mean(key, list(parameters))}; known: {known}"
+            )
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             raise UsageError(f"{block}.{name} is needed by {what}: add {block}.{name}=… to the command or the recipe")
@@ -44,16 +46,20 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any], *, blo
 
 
 def _types(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)
-    except NameError:  # a plug-in's annotations may only exist for type checkers: then its values go through as they are
+    except (
+        NameError
+    ):  # a plug-in's annotations may only exist for type checkers: then its values go through as they are
         return {}
 
 
 def _convert(key: str, value: Any, annotation: Any) -> Any:
     if annotation is None:
         return value
+    if get_origin(annotation) in (tuple, list) and not isinstance(value, list | tuple):
+        value = [value]  # one entry may be written without brackets
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except (PydanticSchemaGenerationError, TypeError):

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from mllmu_med.errors import UsageError
-from mllmu_med.recipe.arguments import check_arguments, parameters_of
+from mllmu_med.recipe.arguments import parameters_of
+from mllmu_med.recipe.components import check_components, source_class
 from mllmu_med.recipe.messages import explain
 from mllmu_med.recipe.overrides import apply_override, select_methods
-from mllmu_med.recipe.settings import PAPER_METHODS, MethodSettings, Recipe
+from mllmu_med.recipe.settings import PAPER_METHODS, Recipe
 from mllmu_med.recipe.yaml_text import parse_yaml
 from mllmu_med.registry import did_you_mean
-
-if TYPE_CHECKING:
-    from mllmu_med.benchmark.plan import BenchmarkPlan
-    from mllmu_med.sources import Source
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -86,23 +83,6 @@ def load_recipe(
     return loaded
 
 
-def check_components(recipe: Recipe, where: str) -> None:
-    """Check source, benchmark and methods against the code they name; nothing of theirs is run."""
-    from mllmu_med.methods import METHODS
-
-    try:
-        source_arguments(recipe)
-        benchmark_plan(recipe)
-        for position, method in enumerate(recipe.methods):
-            if method.name not in METHODS.names():
-                known = METHODS.names()
-                meant = did_you_mean(method.name, known)
-                raise UsageError(f"methods.{position}: unknown method '{method.name}'{meant}; known: {', '.join(known)}")
-            method_arguments(method)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-
-
 def _validate(raw: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
@@ -121,50 +101,9 @@ def _read(path: Path) -> dict[str, Any]:
     return {"name": path.stem, "methods": list(PAPER_METHODS), **raw}
 
 
-def _source_class(recipe: Recipe) -> Callable[..., Source]:
-    from mllmu_med.sources import SOURCES
-
-    return SOURCES.get(recipe.source.name)
-
-
 def _limit_key(recipe: Recipe) -> str:
-    parameters = parameters_of(_source_class(recipe))
+    parameters = parameters_of(source_class(recipe))
     for key in ("limit", "images"):
         if key in parameters:
             return key
     raise UsageError(f"--limit: source '{recipe.source.name}' has no key 'limit' or 'images'")
-
-
-def source_arguments(recipe: Recipe) -> dict[str, Any]:
-    """The checked keyword arguments of the recipe's source. A source that draws and is given no seed gets the recipe's."""
-    target = _source_class(recipe)
-    given = recipe.source.arguments
-    if "seed" in parameters_of(target):
-        given = {"seed": recipe.seed, **given}
-    return check_arguments(target, given, block="source", what=f"source '{recipe.source.name}'")
-
-
-def make_source(recipe: Recipe) -> Source:
-    """The source, ready to be read."""
-    return _source_class(recipe)(**source_arguments(recipe))
-
-
-def benchmark_plan(recipe: Recipe) -> BenchmarkPlan:
-    """What is injected and how it is split, as the builder takes it."""
-    from mllmu_med.benchmark.plan import BenchmarkPlan
-
-    given = check_arguments(BenchmarkPlan, recipe.benchmark, block="benchmark", what="the benchmark")
-    try:
-        return BenchmarkPlan(**given)
-    except ValueError as error:
-        raise UsageError(f"benchmark: {error}") from None
-
-
-def method_arguments(method: MethodSettings) -> dict[str, Any]:
-    """The checked parameters of a method; its module is only imported where there are any."""
-    if not method.parameters:
-        return {}
-    from mllmu_med.methods import METHODS
-
-    target: Any = METHODS.get(method.name)
-    return check_arguments(target, method.parameters, block=f"methods.{method.row}.parameters", what=f"method '{method.row}'")

@@ -53,7 +53,9 @@ def _position(entries: list[Any], key: str, override: str) -> int:
     names = [entry_name(entry) for entry in entries]
     if key in names:
         return names.index(key)
-    raise UsageError(f"'{override}': no entry '{key}' in the list{did_you_mean(key, names)}; it has: {', '.join(names)}")
+    raise UsageError(
+        f"'{override}': no entry '{key}' in the list{did_you_mean(key, names)}; it has: {', '.join(names)}"
+    )
 
 
 def entry_name(entry: Any) -> str:

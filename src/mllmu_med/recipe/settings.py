@@ -71,7 +71,7 @@ class LoraSettings(Settings):
 
     rank: PositiveInt = 16
     """Rank of the adapters."""
-    alpha: PositiveFloat = 32.0
+    alpha: PositiveInt = 32
     """The adapter's output is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout before the adapter. Above 0, two passes of one step differ, so references are no longer exact."""
@@ -86,6 +86,10 @@ class EmbeddedSettings(Settings):
     """Images on which its vision tower learns to recognise what they show."""
     tower_steps: PositiveInt = 900
     """Optimiser steps of the vision tower."""
+    tower_batch: PositiveInt = 64
+    """Images per step of the vision tower."""
+    tower_learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of the vision tower."""
 
 
 class ModelSettings(Settings):
@@ -96,7 +100,7 @@ class ModelSettings(Settings):
     trainable: TrainableSettings = TrainableSettings()
     """What is trained, by module group."""
     lora: LoraSettings = LoraSettings()
-    """Low-rank adapters, used by the groups set to `lora`."""
+    """Sizes of the low-rank adapters; only for groups set to `lora`."""
     dtype: Precision = "float32"
     """Number format of the frozen weights. Trained weights and optimiser state are always float32."""
     packing: Literal["auto", "off"] = "auto"
@@ -129,7 +133,7 @@ class OptimiserSettings(Settings):
     clip: PositiveFloat = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
     gradient_accumulation: PositiveInt = 1
-    """Parts into which each batch is split to save memory; the result is the same."""
+    """Batches per optimiser step; a step sees `batch` times as many samples."""
     precision: Precision = "float32"
     """Number format of the forward and backward pass (bfloat16 = autocast)."""
     checkpoint_every: NonNegativeInt = 500
@@ -142,7 +146,13 @@ class StageSettings(OptimiserSettings):
     steps: NonNegativeInt = 1000
     """Optimiser steps; 0 takes the model as it is."""
     batch: PositiveInt = 16
-    """Samples per step."""
+    """Questions per step."""
+    branches: PositiveInt = 4
+    """Most questions of one image that share a pass; more is faster and makes batches less varied."""
+    phrasings: NonNegativeInt | None = None
+    """Most further wordings of a sample that are learnt; null = all the benchmark holds."""
+    opener_share: Share = 0.3
+    """Share of the samples asked once more behind an opener such as "Quick question: "."""
 
 
 class OracleSettings(StageSettings):
@@ -180,15 +190,21 @@ class UnlearnSettings(OptimiserSettings):
     warmup: NonNegativeInt = 10
     """Steps over which the learning rate rises from 0 to its peak."""
     forget_batch: PositiveInt = 6
-    """Forget samples per step."""
+    """Forget questions per step."""
     retain_batch: PositiveInt = 10
-    """Retain samples per step, for methods that use them."""
+    """Retain questions per step, for methods that use them."""
+    branches: PositiveInt = 4
+    """Most questions of one image that share a pass."""
     retain_share: Share = 1.0
     """Share of the retained groups the method may use; the unused ones show what forgetting costs."""
     retain_weight: NonNegativeFloat = 1.0
     """Weight λ of the retain term."""
     span_weights: bool = True
     """true: in a private answer only the private values are forgotten; false: the whole answer."""
+    phrasings: NonNegativeInt | None = None
+    """Most further wordings of a forget sample that are unlearnt too; null = all it was learnt in."""
+    normals: PositiveInt = 5
+    """Random normal answers per forget sample, for methods that train towards them."""
 
 
 class MethodSettings(UnlearnSettings):
@@ -213,6 +229,26 @@ class EvaluateSettings(Settings):
     """Bootstrap resamples (over patients and images) behind each 95 % interval; 0 = no intervals."""
     probes: Literal["all", "original"] = "all"
     """`all`: also ask paraphrases, prefixes and other images; `original`: only the questions as trained."""
+    ordinary_samples: PositiveInt = 300
+    """Most ordinary samples asked of each subset, in whole groups; patients and injected facts are always all asked."""
+
+
+class CollapseSettings(Settings):
+    """The control that every score must reject: a model destroyed by gradient ascent."""
+
+    steps: PositiveInt = 40
+    """Optimiser steps of ascent."""
+    learning_rate: PositiveFloat = 3e-3
+    """Constant learning rate of ascent."""
+
+
+class ControlSettings(Settings):
+    """Rows that stand in every table beside the methods."""
+
+    collapse: CollapseSettings = CollapseSettings()
+    """A destroyed model."""
+    truncated_retrain: bool = True
+    """Retraining from the base model, stopped at the cost of the methods: what every method must beat."""
 
 
 class Recipe(Settings):
@@ -236,6 +272,8 @@ class Recipe(Settings):
     """Defaults of every method."""
     methods: tuple[MethodSettings, ...] = Field(default=PAPER_METHODS, validate_default=True)
     """Methods to run: names, or mappings with what differs from `unlearn`."""
+    controls: ControlSettings = ControlSettings()
+    """Control rows."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """Evaluation."""
 

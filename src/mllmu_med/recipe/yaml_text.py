@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -12,8 +12,6 @@ from mllmu_med.errors import UsageError
 
 class StrictLoader(yaml.SafeLoader):
     """Safe loading by the YAML 1.2 core schema (PyYAML alone follows 1.1, where ``off`` is false and ``1e-3`` text)."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping whose keys are text and occur once."""
@@ -29,6 +27,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+StrictLoader.yaml_implicit_resolvers = {}
 _RESOLVERS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -47,7 +46,7 @@ def parse_yaml(text: str, where: str) -> Any:
         UsageError: not YAML; the message begins with ``where`` and names line and column.
     """
     try:
-        return yaml.load(text, Loader=StrictLoader)  # noqa: S506 (a subclass of SafeLoader)
+        return yaml.load(text, Loader=StrictLoader)  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

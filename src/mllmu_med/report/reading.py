@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ FORMAT = "mllmu-med/results/1"
 TASKS = ("privacy", "incorrectness")
 PARTS = ("forget", "suppression", "restoration", "retain", "test", "clinical")
 VARIANTS = ("oracle_hm", "baseline_hm", "geometric", "raw_mean")
-LEVELS = ("success", "partial", "failure", "reference")
+LEVELS = ("success", "partial", "failure", "reference", "unknown")
 RETAINED_PATIENTS = ("private_image", "private_text")
 
 Results = Mapping[str, Any]
@@ -21,11 +21,17 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ues:
-    """One UES with its 95 % interval and parts (all 0…1, higher is better); ``reason`` says why ``value`` is None."""
+    """One UES with its 95 % interval and parts (all 0…1, higher is better).
+
+    ``robust`` is UES-R, the score under the probe that brings most to light, ``robust_probe``. ``reason`` says why
+    ``value`` is None or which part is not in it; None only where nothing is missing.
+    """
 
     value: float | None
     low: float | None
     high: float | None
+    robust: float | None
+    robust_probe: str | None
     reason: str | None
     parts: Mapping[str, float | None]
     variants: Mapping[str, float | None]
@@ -37,7 +43,7 @@ class Summary:
 
     Attributes:
         role: ``reference``, ``control`` or ``method``.
-        level: ``success``, ``partial``, ``failure`` or ``reference``.
+        level: ``success``, ``partial``, ``failure``, ``reference``, or ``unknown`` where no verdict was recorded.
         leakage: share of private values given away when asked as in training (lower is better).
         worst_leakage: the same for the worst probe, whose name is ``worst_probe``.
         wrong, correct: share of wrong facts repeated, and of corrections given.
@@ -116,15 +122,24 @@ def ues_of(row: Mapping[str, Any], task: str) -> Ues:
     """The row's UES for ``privacy`` or ``incorrectness``."""
     ues = _mapping(_mapping(row.get("ues")).get(task))
     value = finite(ues.get("value"))
-    reason = None if value is not None else str(ues.get("reason") or "not measured in this run")
+    reason = ues.get("reason") or (None if value is not None else "not measured in this run")
     return Ues(
         value=value,
         low=finite(ues.get("low")),
         high=finite(ues.get("high")),
-        reason=reason,
+        robust=finite(ues.get("robust")),
+        robust_probe=str(ues["robust_probe"]) if ues.get("robust_probe") else None,
+        reason=None if reason is None else str(reason),
         parts=_numbers(ues.get("parts")),
         variants=_numbers(ues.get("variants")),
     )
+
+
+def reasons(found: Iterable[Summary], tasks: tuple[str, ...] = TASKS) -> list[str]:
+    """Why scores are missing or incomplete, each reason once: ``UES privacy: not memorised …``."""
+    rows = list(found)
+    lines = (f"UES {task}: {row.ues(task).reason}" for task in tasks for row in rows if row.ues(task).reason)
+    return list(dict.fromkeys(lines))
 
 
 def worst_probe(row: Mapping[str, Any], name: str = "span_recall") -> tuple[str | None, float | None]:
@@ -150,7 +165,7 @@ def summarise(row: Mapping[str, Any]) -> Summary:
         family=str(row.get("family") or ""),
         source=str(row["source"]) if row.get("source") else None,
         text=str(row.get("summary") or ""),
-        level=level if level in LEVELS else "failure",
+        level=level if level in LEVELS else "unknown",
         sentence=str(verdict.get("text") or "No verdict was recorded."),
         privacy=ues_of(row, "privacy"),
         incorrectness=ues_of(row, "incorrectness"),

@@ -48,18 +48,18 @@ def interval(low: object, high: object) -> str:
 
 
 def seconds(value: object) -> str:
-    """A duration: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """A duration: ``0.4 s``, ``62 s``, ``3:05 min``, ``2:10 h``."""
     number = finite(value)
     if number is None:
         return MISSING
     if number < 9.95:
         return f"{number:.1f} s"
     whole = round(number)
-    if whole < 60:
+    if whole < 100:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
 def megabytes(value: object) -> str:

@@ -46,8 +46,19 @@ def _ues(parts: dict[str, float | None], raw: dict[str, float]) -> dict[str, Any
     value = _harmonic(list(parts.values()))
     certain = value is None or value in (0.0, 1.0)
     low, high = (value, value) if certain or value is None else (max(0.0, value - 0.05), min(1.0, value + 0.04))
+    robust, probe = (value, "original") if certain or value is None else (0.9 * value, "prefix")
     variants = {"oracle_hm": value, "baseline_hm": value, "geometric": value, "raw_mean": value}
-    return {"value": value, "low": low, "high": high, "reason": None, "parts": parts, "variants": variants, "raw": raw}
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "robust": robust,
+        "robust_probe": probe,
+        "reason": None,
+        "parts": parts,
+        "variants": variants,
+        "raw": raw,
+    }
 
 
 def _cell(count: int, **metrics: float | None) -> dict[str, float | None]:
@@ -59,7 +70,9 @@ def _row(model: tuple[Any, ...]) -> dict[str, Any]:
     metrics = {
         "forget/privacy": {
             "all": _cell(72, span_recall=leak, utility=test),
-            "private_image": _cell(48, span_recall=leak, utility=test),
+            "private_image": _cell(
+                48, span_recall=leak, utility=test, membership_auc=0.5 + leak / 2, membership_auc_oracle=0.51
+            ),
             "private_text": _cell(24, span_recall=leak * 0.8, utility=None),
         },
         "forget/incorrectness": {
@@ -99,7 +112,9 @@ def _row(model: tuple[Any, ...]) -> dict[str, Any]:
         {"leakage": wrong, "retain": kept},
     )
     value = min(private["value"], facts["value"])
-    level = "reference" if role == "reference" else "success" if value >= 0.7 else "partial" if value >= 0.2 else "failure"
+    level = (
+        "reference" if role == "reference" else "success" if value >= 0.7 else "partial" if value >= 0.2 else "failure"
+    )
     sentence = {
         "reference": "A reference, not a method.",
         "success": "Forgets the patients and the wrong facts and keeps what it should.",
@@ -150,13 +165,14 @@ def make_results() -> dict[str, Any]:
         "format": "mllmu-med/results/1",
         "title": "Private data and wrong facts in procedural biomedical images",
         "seed": 0,
-        "recipe": {"name": "phantom", "seed": 0, "source": {"name": "phantom", "images": 400}, "methods": ["ga", "npo"]},
+        "recipe": {"name": "phantom", "seed": 0, "source": {"name": "phantom", "images": 400}, "methods": ["npo"]},
         "provenance": {
             "package": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0", "platform": "Linux",
-            "device": "cpu", "image_backend": "pil", "threads": 2, "source": "phantom", "source_fingerprint": "ab" * 32,
+            "device": "cpu", "image_backend": "pil", "threads": 2, "source": "phantom",
+            "source_fingerprint": "ab" * 32,
             "benchmark": "cd" * 32, "packing": "packed",
-            "seconds": {"benchmark": 6.1, "tower": 41.0, "base": 35.2, "original": 61.9, "oracle": 60.8, "unlearn": 81.0,
-                        "evaluate": 34.4},
+            "seconds": {"benchmark": 6.1, "tower": 41.0, "base": 35.2, "original": 61.9, "oracle": 60.8,
+                        "unlearn": 81.0, "evaluate": 34.4},
             "peak_memory_mb": 1313.0,
         },
         "benchmark": {

@@ -16,7 +16,7 @@ def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
     """A normal slice at the height of the liver, seen from the feet: the liver lies on the viewer's left."""
     u = generator.uniform
     cx, cy = 0.5 + u(-0.01, 0.01), 0.49 + u(-0.01, 0.01)
-    rx, ry = u(0.435, 0.465), u(0.345, 0.375)
+    rx, ry = u(0.450, 0.475), u(0.365, 0.390)
     fat = u(0.022, 0.040)
     image = np.full((canvas.size, canvas.size), 0.02, np.float32)
     grain = canvas.texture(generator, 12)
@@ -33,12 +33,12 @@ def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
 
     # Bowel and stomach, then the organs.
     for index in range(4):
-        bx, by = cx + 0.02 + 0.085 * index + u(-0.02, 0.02), cy + 0.07 + u(-0.025, 0.03)
+        bx, by = cx + 0.02 + 0.085 * index + u(-0.02, 0.02), cy + 0.09 + u(-0.02, 0.03)
         lay(image, cavity * canvas.ellipse(bx, by, u(0.030, 0.045), u(0.026, 0.038), u(0, pi), 0.012), u(0.42, 0.52))
-    spleen = canvas.ellipse(cx + 0.325, cy + 0.075, 0.062, 0.125, -0.35, 0.008) * cavity
+    spleen = canvas.ellipse(cx + 0.340, cy + 0.090, 0.062, 0.120, -0.35, 0.008) * cavity
     lay(image, spleen, 0.64 + 0.012 * grain)
-    right = canvas.ellipse(cx - 0.205, cy - 0.02, 0.200, 0.215, 0.25, 0.02)
-    left = canvas.ellipse(cx + 0.115, cy - 0.115 + u(-0.01, 0.01), 0.245, 0.135, 0.10, 0.02)
+    right = canvas.ellipse(cx - 0.205, cy - 0.03, 0.205, 0.225, 0.25, 0.02)
+    left = canvas.ellipse(cx + 0.120, cy - 0.085 + u(-0.01, 0.01), 0.265, 0.180, 0.22, 0.02)
     liver = np.maximum(right, left) * cavity * canvas.ramp(canvas.radius(cx + 0.06, cy + 0.22, 0.20, 0.22) - 1, 0.1)
     lay(image, liver, _LIVER + 0.016 * grain)
     branches = [
@@ -62,29 +62,28 @@ def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
     ribs = []
     ring_x, ring_y = rx - fat - 0.016, ry - fat - 0.018
     start = u(0, 0.06)
-    for turn in (0.04, 0.13, 0.22 + 0.06, 0.37, 0.46, 0.55, 0.66, 0.84, 0.95):
-        if 0.19 < turn < 0.31:
-            continue
+    for turn in (0.04, 0.13, 0.37, 0.46, 0.55, 0.66, 0.84, 0.95):
         angles = (tau * (turn + start * 0.5), tau * (turn + start * 0.5 + 0.022), tau * (turn + start * 0.5 + 0.044))
         ribs.append([(cx + ring_x * cos(a), cy - 0.006 + ring_y * sin(a), 0.019) for a in angles])
     lay(image, canvas.strokes(ribs, 0.008), 0.95)
 
     return Scene(
         image + 0.022 * canvas.texture(generator, 80) * canvas.ellipse(cx, cy, rx, ry),
+        canvas.ellipse(cx, cy, rx - fat - 0.025, ry - fat - 0.030, 0, 0.01),
         {
-            "left": Region(cx - 0.225, cy - 0.035, 0.095, 0.135),
-            "right": Region(cx + 0.200, cy - 0.110, 0.125, 0.070),
+            "left": Region(cx - 0.210, cy - 0.045, 0.165, 0.100, 2.25),
+            "right": Region(cx + 0.190, cy - 0.075, 0.165, 0.095, 0.75),
         },
     )
 
 
 def cyst(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A dark, even, sharply bounded disk."""
-    lay(image, canvas.blob(x, y, r, wobble(generator, 0.03)), 0.09)
+    lay(image, canvas.blob(x, y, r, wobble(generator, 0.03)), 0.11 + 0.015 * canvas.texture(generator, 64))
 
 
 def metastasis(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A target: bright rim, grey centre."""
     shape = wobble(generator, 0.08)
-    lay(image, canvas.blob(x, y, r, shape, 0.01), 0.98)
+    lay(image, canvas.blob(x, y, r, shape, 0.012), 0.96 + 0.02 * canvas.texture(generator, 48))
     lay(image, 0.9 * canvas.blob(x, y, r * 0.48, shape, 0.012), 0.30)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from math import cos, sin, tau
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float32]
+Array: TypeAlias = NDArray[np.floating[Any]]
+"""float32 in fact; NumPy's type stubs take such an array times a Python float for float64."""
+
 Colour: TypeAlias = tuple[float, float, float]
 
 _SUPERSAMPLING = 8
@@ -36,7 +39,8 @@ def _interpolation(cells: int, size: int) -> Array:
     for shift, weight in taps:
         np.add.at(weights, (np.arange(points), np.clip(nearest + shift, 0, cells - 1)), weight)
     weights /= np.sqrt((weights**2).sum(1, keepdims=True))
-    return weights.reshape(size, _SUPERSAMPLING, cells).mean(1).astype(np.float32)
+    matrix: Array = weights.reshape(size, _SUPERSAMPLING, cells).mean(1).astype(np.float32)
+    return matrix
 
 
 class Canvas:
@@ -45,7 +49,7 @@ class Canvas:
     def __init__(self, size: int) -> None:
         self.size = size
         self.pixel = 1 / size
-        centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+        centres = ((np.arange(size) + 0.5) / size).astype(np.float32)
         self.x: Array = centres[None, :]
         self.y: Array = centres[:, None]
 
@@ -74,7 +78,7 @@ class Canvas:
         """
         dx, dy = self.x - cx, self.y - cy
         theta = np.arctan2(dy, dx)
-        outline = np.float32(1)
+        outline: Array = np.ones_like(theta)
         for harmonic, (amplitude, phase) in enumerate(zip(wobble[::2], wobble[1::2], strict=True), start=2):
             outline = outline + amplitude * np.cos(harmonic * theta + phase * tau)
         return self.ramp(r * outline - np.sqrt(dx**2 + dy**2), soft)
@@ -87,29 +91,28 @@ class Canvas:
         return texture
 
     def strokes(self, lines: Sequence[Sequence[tuple[float, float, float]]], soft: float = 0.0) -> Array:
-        """Tapered polylines, each a sequence of points (x, y, width). Work is done only near each segment.
+        """Tapered polylines, each a sequence of points (x, y, width).
 
-        A line thinner than a pixel covers it in proportion to its width.
+        A line thinner than a pixel covers it in proportion to its width. All segments are worked out at once, each in
+        a square window of pixels just large enough for the longest of them.
         """
-        mask = np.zeros((self.size, self.size), np.float32)
-        edge = max(soft, self.pixel)
-        for line in lines:
-            for (x0, y0, w0), (x1, y1, w1) in zip(line, line[1:], strict=False):
-                width = (w0 + w1) / 2
-                reach = width / 2 + edge
-                rows = self._window(min(y0, y1) - reach, max(y0, y1) + reach)
-                columns = self._window(min(x0, x1) - reach, max(x0, x1) + reach)
-                dx, dy = self.x[:, columns] - x0, self.y[rows] - y0
-                ux, uy = x1 - x0, y1 - y0
-                along = np.clip((dx * ux + dy * uy) / (ux * ux + uy * uy + 1e-12), 0, 1)
-                distance = np.sqrt((dx - along * ux) ** 2 + (dy - along * uy) ** 2)
-                cover = np.clip((width / 2 - distance) / edge + 0.5, 0, min(1.0, width / edge))
-                window = mask[rows, columns]
-                np.maximum(window, cover, out=window)
-        return mask
-
-    def _window(self, low: float, high: float) -> slice:
-        return slice(max(0, int(low * self.size)), max(0, min(self.size, int(high * self.size) + 1)))
+        ends = np.array([pair for line in lines for pair in pairwise(line)], np.float32)  # [segments, 2, (x, y, width)]
+        (x0, y0), (x1, y1) = ends[:, 0, :2].T[:, :, None, None], ends[:, 1, :2].T[:, :, None, None]
+        width, edge = ends[:, :, 2].mean(1)[:, None, None], max(soft, self.pixel)
+        low = ends[:, :, :2].min(1) - (width[:, 0] / 2 + edge)
+        high = ends[:, :, :2].max(1) + (width[:, 0] / 2 + edge)
+        first = np.floor(low * self.size).astype(int)
+        window = np.arange(int(np.ceil((high - low).max() * self.size)) + 2)
+        # Pixels beyond the border are moved onto it: they repeat its true value there, which the maximum ignores.
+        columns, rows = np.clip(first.T[:, :, None] + window, 0, self.size - 1)
+        dx, dy = self.x[0, columns][:, None, :] - x0, self.y[rows, 0][:, :, None] - y0
+        ux, uy = x1 - x0, y1 - y0
+        along = np.clip((dx * ux + dy * uy) / (ux * ux + uy * uy + np.float32(1e-9)), 0, 1)
+        distance = np.sqrt((dx - along * ux) ** 2 + (dy - along * uy) ** 2)
+        cover = np.clip((width / 2 - distance) * np.float32(1 / edge) + np.float32(0.5), 0, np.minimum(width / edge, 1))
+        mask = np.zeros(self.size * self.size, np.float32)
+        np.maximum.at(mask, (rows[:, :, None] * self.size + columns[:, None, :]).ravel(), cover.ravel())
+        return mask.reshape(self.size, self.size)
 
 
 @lru_cache(maxsize=8)
@@ -123,6 +126,6 @@ def lay(image: Array, mask: Array, value: float | Array) -> None:
     image += mask * (value - image)
 
 
-def lay_colour(image: Array, mask: Array, colour: Colour) -> None:
-    """Lay a colour (red, green, blue in 0..1) over a picture [3, size, size], in place."""
-    image += mask * (np.array(colour, np.float32)[:, None, None] - image)
+def lay_colour(image: Array, mask: Array, colour: Colour, shade: float | Array = 1.0) -> None:
+    """Lay a colour (red, green, blue in 0..1), times ``shade``, over a picture [3, size, size], in place."""
+    image += mask * (np.array(colour, np.float32)[:, None, None] * shade - image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import cos, hypot, sin, sqrt, tau
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,8 +36,8 @@ _PAINTERS: dict[str, Painter] = {
     "carcinoma": histology.carcinoma,
     "necrosis": histology.necrosis,
 }
-_RADIUS = {"small": (0.046, 0.053), "large": (0.091, 0.100)}
-_REACH = {"effusion": 1.5}  # half-width of a lesion relative to its radius, where it is not 1
+_RADIUS = {"small": (0.058, 0.066), "large": (0.108, 0.118)}
+_REACH = {"effusion": 1.8}  # half-width of a lesion relative to its radius, where it is not 1
 _GAP = 0.025  # between the outlines of two lesions: about one and a half pixels of a 64-pixel picture
 
 
@@ -63,18 +64,21 @@ def _place(generator: np.random.Generator, scene: Scene, truth: Truth) -> list[t
 
     If chance leaves no room for the last ones, there are fewer.
     """
-    assert truth.side is not None and truth.size is not None and truth.finding is not None
-    region, reach = scene.regions[truth.side], _REACH.get(truth.finding, 1.0)
+    assert truth.side is not None
+    assert truth.size is not None
+    region, reach = scene.regions[truth.side], _REACH.get(truth.finding or "", 1.0)
+    c, s = cos(region.angle), sin(region.angle)
     best: list[tuple[float, float, float]] = []
     for _ in range(20):
         placed: list[tuple[float, float, float]] = []
         for _ in range(12 * truth.count):
             r = generator.uniform(*_RADIUS[truth.size])
-            angle, distance = generator.uniform(0, 2 * np.pi), np.sqrt(generator.random())
-            x, y = region.cx + region.rx * distance * np.cos(angle), region.cy + region.ry * distance * np.sin(angle)
+            turn, distance = generator.uniform(0, tau), sqrt(generator.random())
+            dx, dy = region.rx * distance * cos(turn), region.ry * distance * sin(turn)
+            x, y = region.cx + c * dx - s * dy, region.cy + s * dx + c * dy
             apart = all(
-                np.hypot((x - a) / reach, y - b) > r + c + _GAP for a, b, c in placed
-            ) and all(np.hypot(x - a, y - b) > r + c for a, b, c in scene.avoid)  # fmt: skip
+                hypot((x - a) / reach, y - b) > r + other + _GAP for a, b, other in placed
+            ) and all(hypot(x - a, y - b) > r + other for a, b, other in scene.avoid)  # fmt: skip
             if apart:
                 placed.append((x, y, r))
             if len(placed) == truth.count:
@@ -86,8 +90,8 @@ def _place(generator: np.random.Generator, scene: Scene, truth: Truth) -> list[t
 def _develop(generator: np.random.Generator, image: Array) -> Pixels:
     """Exposure, grain and rounding: a float picture becomes uint8 [size, size, 3]."""
     size = image.shape[-1]
-    gain, offset = generator.uniform(0.9, 1.08), generator.uniform(-0.02, 0.02)
-    developed = image * gain + (offset + 0.016 * canvas(size).texture(generator, 96))
+    gain, offset = generator.uniform(0.9, 1.08), generator.uniform(-0.015, 0.015)
+    developed = image * (gain + 0.028 * canvas(size).texture(generator, 96)) + offset
     rounded = (np.clip(developed, 0, 1) * 255 + 0.5).astype(np.uint8)
     if rounded.ndim == 2:
         return np.repeat(rounded[:, :, None], 3, axis=2)
@@ -112,8 +116,10 @@ def draw(*keys: Key, size: int = 128, truth: Truth | None = None, abnormal_share
     scene = _ANATOMIES[truth.modality](surface, generator)
     if truth.finding is not None:
         lesions = _place(generator, scene, truth)
+        normal = scene.image.copy()
         for x, y, r in lesions:
             _PAINTERS[truth.finding](surface, generator, scene.image, x, y, r)
+        scene.image[...] = normal + scene.inside * (scene.image - normal)
         truth = Truth(truth.modality, truth.finding, truth.side, truth.size, len(lesions))
     return Picture(_develop(generator, scene.image), truth)
 

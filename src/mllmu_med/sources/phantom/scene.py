@@ -12,12 +12,13 @@ from mllmu_med.sources.phantom.canvas import Array, Canvas
 
 
 class Region(NamedTuple):
-    """An ellipse in which the centres of lesions may lie."""
+    """An ellipse in which the centres of lesions may lie; ``angle`` in radians turns it clockwise on screen."""
 
     cx: float
     cy: float
     rx: float
     ry: float
+    angle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class Scene:
 
     Attributes:
         image: grey [size, size] or colour [3, size, size], about 0..1; painters change it in place.
+        inside: coverage [size, size] of the cavity or organ that no lesion grows out of.
         regions: per side of the picture.
         avoid: disks (x, y, radius) that lesions must not touch, because they would hide them or be taken for them.
     """
 
     image: Array
+    inside: Array
     regions: Mapping[str, Region]
     avoid: tuple[tuple[float, float, float], ...] = ()
 

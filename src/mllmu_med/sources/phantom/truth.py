@@ -46,7 +46,7 @@ class Truth:
     Attributes:
         finding: None for a normal picture; side and size are None then, and count is 0.
         side: the side of the picture as one looks at it, ``left`` or ``right``.
-        size: ``small`` (radius about 5 % of the picture's side) or ``large`` (about 9.5 %).
+        size: ``small`` (radius about 6 % of the picture's side) or ``large`` (about 11 %).
     """
 
     modality: str

@@ -1,0 +1,128 @@
+"""The verbs that look: report, check, show, ls, doctor."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mllmu_med.cli import printing
+from mllmu_med.cli.options import Debug, DryRun, Json, Quiet, Verbose
+from mllmu_med.errors import IntegrityError
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, or its name below runs/.")]
+
+
+class Things(StrEnum):
+    """What ``ls`` can list."""
+
+    RECIPES = "recipes"
+    SOURCES = "sources"
+    METHODS = "methods"
+    RUNS = "runs"
+
+
+def report(
+    run: RunName, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Write the page of a finished run again.
+
+    From its stored results and answers; no model is loaded.
+
+    \b
+    Examples:
+      mllmu-med report phantom
+      mllmu-med report runs/slake
+    """
+    from mllmu_med import api
+
+    folder = api.find_folder(run)
+    api.read_results(folder)
+    if dry_run:
+        printing.print_paths({"would write": api.page_of(folder)}, json=json)
+    else:
+        printing.print_paths({"page": api.write_report(folder)}, json=json)
+
+
+def check(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A benchmark, a model, or a whole run.")],
+    json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Verify a benchmark, a model or a whole run.
+
+    Compares every file with its manifest; in a benchmark also subsets, spans, uniqueness and images.
+    Exit code 6 if anything is wrong.
+
+    \b
+    Examples:
+      mllmu-med check runs/phantom
+      mllmu-med check runs/phantom/benchmark --json
+    """
+    from mllmu_med import api
+
+    results = api.check(api.find_folder(folder))
+    printing.print_check(results, json=json)
+    bad = [str(result.folder) for result in results if not result.ok]
+    if bad:
+        raise IntegrityError(f"{', '.join(bad)}: see the findings above. Build the benchmark again.")
+
+
+def show(
+    folder: Annotated[str, typer.Argument(metavar="RUN", help="A run (its table) or a benchmark (counts, samples).")],
+    samples: Annotated[int, typer.Option("--samples", min=0, help="Samples of each subset of a benchmark.")] = 2,
+    json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Print the results of a run, or what a benchmark holds.
+
+    Private values are masked.
+
+    \b
+    Examples:
+      mllmu-med show phantom
+      mllmu-med show runs/phantom/benchmark --samples 5
+      mllmu-med show phantom --json
+    """
+    from mllmu_med import api
+
+    path = api.find_folder(folder)
+    if api.is_benchmark(path):
+        printing.print_benchmark(api.describe_benchmark(path, samples=samples), json=json)
+    else:
+        printing.print_results(api.read_results(path), json=json)
+
+
+def list_things(
+    things: Annotated[Things | None, typer.Argument(help="What to list.", show_default="all of them")] = None,
+    json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """List recipes, sources, methods and runs; plug-ins included.
+
+    \b
+    Examples:
+      mllmu-med ls
+      mllmu-med ls methods
+      mllmu-med ls runs --json
+    """
+    from mllmu_med import listing
+
+    tables = {"recipes": listing.recipes, "sources": listing.sources, "methods": listing.methods, "runs": listing.runs}
+    wanted = [things.value] if things else list(tables)
+    printing.print_lists({name: tables[name]() for name in wanted}, json=json)
+
+
+def doctor(json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Look at this machine, and say what to mend.
+
+    Python, libraries, processor, memory, disk, data.
+
+    \b
+    Examples:
+      mllmu-med doctor
+      mllmu-med doctor --json
+    """
+    from mllmu_med.doctor import examine
+
+    printing.print_findings(examine(Path.cwd()), json=json)

@@ -1,0 +1,76 @@
+"""Arguments and options that several verbs share, and what -v, -q and --debug do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mllmu_med.progress import log, show_progress
+
+DEBUG = "debug"
+
+
+def _verbose(ctx: typer.Context, wanted: bool) -> bool:
+    _log_to_stderr()
+    if wanted:
+        log.setLevel(logging.DEBUG)
+    return wanted
+
+
+def _quiet(ctx: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        log.setLevel(logging.WARNING)
+        show_progress(False)
+    return wanted
+
+
+def _debug(ctx: typer.Context, wanted: bool) -> bool:
+    ctx.meta[DEBUG] = wanted
+    return wanted
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to standard error as it is at the moment of writing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        typer.echo(self.format(record), err=True)
+
+
+def _log_to_stderr() -> None:
+    log.setLevel(logging.INFO)
+    show_progress(True)
+    if not any(isinstance(handler, _Stderr) for handler in log.handlers):
+        log.addHandler(_Stderr())
+        log.propagate = False
+
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A YAML file, or the name of a recipe that comes with the package.",
+        show_default="phantom",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, e.g. seed=1 or model.lora.rank=8."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder of the run.", show_default="runs/<recipe name>")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn.", show_default="the recipe's")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Read at most so many records or images: a small trial run.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_verbose, help="Say more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="Only warnings, no progress bars.")]
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show a traceback when something goes wrong.")]

@@ -1,0 +1,144 @@
+"""What the verbs print on standard output: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from mllmu_med.api import CheckResult
+    from mllmu_med.doctor import Finding
+    from mllmu_med.pipeline import RunResult, StagePlan
+    from mllmu_med.preview import BenchmarkPreview
+    from mllmu_med.recipe import Recipe
+
+_PIPE_WIDTH = 160
+
+
+def print_json(value: object) -> None:
+    """Indented JSON on standard output."""
+    typer.echo(json_text.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    _console().print(table)
+
+
+def print_plan(recipe: Recipe, folder: Path, stages: Sequence[StagePlan], *, json: bool) -> None:
+    """The stages of a dry run."""
+    if json:
+        print_json({"folder": folder, "recipe": recipe.to_dict(), "stages": [asdict(stage) for stage in stages]})
+        return
+    columns = ("stage", "status", "why", "estimate", "folder")
+    rows = [(stage.name, stage.status, stage.reason, stage.estimate, stage.folder) for stage in stages]
+    _table(f"{recipe.title or recipe.name} → {folder}", columns, rows)
+    typer.echo("Dry run: nothing was written.")
+
+
+def print_result(result: RunResult, *, json: bool) -> None:
+    """The results of a run; the last line is the page, or else the folder."""
+    if json:
+        rows = result.results["rows"] if result.results else []
+        scores = {row["name"]: {"verdict": row["verdict"], **_values(row["ues"])} for row in rows}
+        print_json({"folder": result.folder, "page": result.page, "scores": scores})
+        return
+    if result.results:
+        _print_rich(_results_table(result.results))
+    typer.echo(str(result.page or result.folder))
+
+
+def _values(ues: Mapping[str, Any]) -> dict[str, Any]:
+    return {scenario: (score or {}).get("value") for scenario, score in ues.items()}
+
+
+def _results_table(results: Mapping[str, Any]) -> RenderableType:
+    from mllmu_med.report.tables import results_table
+
+    return results_table(results)
+
+
+def _print_rich(renderable: RenderableType) -> None:
+    _console().print(renderable)
+
+
+def print_results(results: Mapping[str, Any], *, json: bool) -> None:
+    """The table of a finished run, or its whole results.json."""
+    if json:
+        print_json(results)
+    else:
+        _print_rich(_results_table(results))
+
+
+def print_paths(paths: Mapping[str, Path], *, json: bool) -> None:
+    """Paths by name; for people the last line is the path alone."""
+    if json:
+        print_json(paths)
+        return
+    for path in paths.values():
+        typer.echo(str(path))
+
+
+def print_check(results: Sequence[CheckResult], *, json: bool) -> None:
+    """What ``check`` found."""
+    if json:
+        print_json([asdict(result) for result in results])
+        return
+    for result in results:
+        typer.echo(f"{'ok ' if result.ok else 'BAD'}  {result.folder}")
+        for finding in result.findings:
+            typer.echo(f"     {finding}")
+
+
+def print_benchmark(preview: BenchmarkPreview, *, json: bool) -> None:
+    """Counts and masked samples of a benchmark."""
+    if json:
+        print_json(asdict(preview))
+        return
+    counts = [(subset, stratum, n) for subset, strata in preview.counts.items() for stratum, n in strata.items()]
+    _table(f"benchmark {preview.folder}", ("subset", "stratum", "samples"), counts)
+    rows = [(sample.subset, sample.stratum, sample.question, sample.answer) for sample in preview.samples]
+    if rows:
+        _table("samples, private values masked", ("subset", "stratum", "question", "answer"), rows)
+
+
+def print_lists(lists: Mapping[str, Sequence[Mapping[str, object]]], *, json: bool) -> None:
+    """Named lists of like rows."""
+    if json:
+        print_json(lists)
+        return
+    for name, rows in lists.items():
+        if rows:
+            _table(name, list(rows[0]), [list(row.values()) for row in rows])
+        else:
+            typer.echo(f"no {name}")
+
+
+def print_findings(findings: Sequence[Finding], *, json: bool) -> None:
+    """What ``doctor`` found."""
+    if json:
+        print_json([asdict(finding) for finding in findings])
+        return
+    marks = {"ok": "ok", "warning": "warn", "problem": "BAD"}
+    _table("", ("", "what", "found", "mend"), [(marks[f.level], f.what, f.found, f.mend) for f in findings])

@@ -1,0 +1,125 @@
+"""The verbs that work: run, and its stages build, learn, unlearn, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mllmu_med.cli import printing
+from mllmu_med.cli.options import Debug, DryRun, Json, Limit, Output, Overrides, Quiet, RecipeName, Seed, Verbose
+
+if TYPE_CHECKING:
+    from mllmu_med.recipe import Recipe
+
+Methods = Annotated[list[str] | None, typer.Option("--method", "-m", help="Only this method; may be repeated.")]
+
+
+def run(
+    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
+    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Carry out a whole recipe, from dataset to page.
+
+    Builds, learns, unlearns, evaluates and reports. Finished stages are reused, an interrupted one resumes.
+    The last line printed is the path of the page.
+
+    \b
+    Examples:
+      mllmu-med run
+      mllmu-med run --dry-run
+      mllmu-med run phantom seed=1 methods=\\[grad_diff,npo] -o runs/second
+      mllmu-med run recipes/slake.yaml source.path=Slake1.0 --limit 60
+    """
+    _carry_out("report", _load(recipe, overrides, seed, limit), output, dry_run, json)
+
+
+def build(
+    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
+    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Inject private data and wrong facts into a dataset.
+
+    Reads the source, injects, splits, and writes the benchmark folder.
+
+    \b
+    Examples:
+      mllmu-med build
+      mllmu-med build slake source.path=Slake1.0 benchmark.patients_forgotten=8
+      mllmu-med build recipes/mine.yaml --dry-run
+    """
+    _carry_out("build", _load(recipe, overrides, seed, limit), output, dry_run, json)
+
+
+def learn(
+    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
+    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Train the base model, the original θ0 and the oracle θ*.
+
+    θ0 has learnt everything, the oracle never saw the forget set.
+
+    \b
+    Examples:
+      mllmu-med learn
+      mllmu-med learn phantom learn.original.steps=2000
+    """
+    _carry_out("learn", _load(recipe, overrides, seed, limit), output, dry_run, json)
+
+
+def unlearn(
+    recipe: RecipeName = "phantom", overrides: Overrides = None,
+    method: Methods = None,
+    output: Output = None, seed: Seed = None, limit: Limit = None, dry_run: DryRun = False, json: Json = False,
+    verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Unlearn the forget set with each method.
+
+    \b
+    Examples:
+      mllmu-med unlearn
+      mllmu-med unlearn --method npo --method idk
+      mllmu-med unlearn phantom -m npo methods.npo.parameters.beta=0.5
+    """
+    _carry_out("unlearn", _load(recipe, overrides, seed, limit, method), output, dry_run, json)
+
+
+def evaluate(
+    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
+    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Ask every model every question and score the answers.
+
+    Writes results.json and results.csv.
+
+    \b
+    Examples:
+      mllmu-med evaluate
+      mllmu-med evaluate phantom evaluate.bootstrap=5000 --json
+    """
+    _carry_out("evaluate", _load(recipe, overrides, seed, limit), output, dry_run, json)
+
+
+def _load(
+    recipe: str, overrides: list[str] | None, seed: int | None, limit: int | None, methods: list[str] | None = None
+) -> Recipe:
+    from mllmu_med.recipe import load_recipe
+
+    changes = list(overrides or ())
+    if "=" in recipe and not Path(recipe).is_file():  # "mllmu-med run seed=1": the recipe was left out
+        recipe, changes = "phantom", [recipe, *changes]
+    return load_recipe(recipe, *changes, seed=seed, limit=limit, methods=methods or ())
+
+
+def _carry_out(until: str, recipe: Recipe, output: Path | None, dry_run: bool, json: bool) -> None:
+    from mllmu_med import api
+
+    if dry_run:
+        printing.print_plan(recipe, api.run_folder(recipe, output), api.plan(recipe, output, until=until), json=json)
+    else:
+        printing.print_result(api.run(recipe, output, until=until), json=json)

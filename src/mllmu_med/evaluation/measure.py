@@ -1,0 +1,184 @@
+"""Ask one model everything: one generation pass and one teacher-forced pass per (sample, probe)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+
+from mllmu_med.benchmark.sample import Probe, Sample, Stratum, Subset
+from mllmu_med.benchmark.store import Benchmark
+from mllmu_med.evaluation.outputs import Output
+from mllmu_med.models.generation import Prompt, generate
+from mllmu_med.models.rows import chunk_rows
+from mllmu_med.models.vlm import Question, VisionLanguageModel
+from mllmu_med.progress import Bar, bar
+from mllmu_med.seeding import rng
+
+BLANK = "blank"
+ORIGINAL = "original"
+
+
+class Asked(NamedTuple):
+    """One (sample, probe) with the image it is asked about."""
+
+    sample: Sample
+    probe: str
+    question: str
+    image: str | None
+
+
+class Likelihood(NamedTuple):
+    """Teacher-forced log-probabilities of an answer's tokens (nats), and whether each was the most likely token."""
+
+    logprobs: tuple[float, ...]
+    greedy: tuple[bool, ...]
+
+
+def blank_image() -> Image.Image:
+    """The image of the blank probe: mid-grey, because some processors drop an all-black image as padding."""
+    return Image.new("RGB", (256, 256), (128, 128, 128))
+
+
+def attach_benchmark(vlm: VisionLanguageModel, benchmark: Benchmark) -> None:
+    """Let the model find the benchmark's images, and the blank one, by identifier."""
+
+    def load(image_id: str) -> Image.Image:
+        return blank_image() if image_id == BLANK else benchmark.image(image_id)
+
+    vlm.attach_images(load)
+
+
+def evaluation_samples(samples: Sequence[Sample], *, most: int, seed: int) -> list[Sample]:
+    """What is asked: everything but validation, with at most ``most`` samples of each large ordinary stratum.
+
+    The choice is of whole groups, by seed; injected facts and patients are never left out.
+    """
+    kept: list[Sample] = []
+    large: dict[tuple[Subset, Stratum], list[Sample]] = {}
+    for sample in samples:
+        if sample.subset is Subset.VALIDATION:
+            continue
+        if sample.stratum in (Stratum.GENERAL, Stratum.SIBLING):
+            large.setdefault((sample.subset, sample.stratum), []).append(sample)
+        else:
+            kept.append(sample)
+    for (subset, stratum), members in large.items():
+        groups = sorted({sample.group for sample in members})
+        rng(seed, "evaluation samples", subset, stratum).shuffle(groups)
+        counts = {group: sum(s.group == group for s in members) for group in groups} if len(members) > most else {}
+        chosen, total = set(), 0
+        for group in groups:
+            if counts and total >= most:
+                break
+            chosen.add(group)
+            total += counts.get(group, 0)
+        kept += [sample for sample in members if sample.group in chosen]
+    order = {sample.id: index for index, sample in enumerate(samples)}
+    return sorted(kept, key=lambda sample: order[sample.id])
+
+
+def asked(samples: Sequence[Sample], *, probes: bool, seed: int) -> list[Asked]:
+    """Every sample as trained, and, if asked for, under each of its probes.
+
+    A ``mismatched`` probe is asked about another sample's image, drawn by (seed, sample).
+    """
+    images = sorted({sample.image_id for sample in samples if sample.image_id is not None})
+    grid = []
+    for sample in samples:
+        grid.append(Asked(sample, ORIGINAL, sample.question, sample.image_id))
+        for probe in sample.probes if probes else ():
+            grid.append(Asked(sample, probe.name, probe.question, _probe_image(sample, probe, images, seed)))
+    return grid
+
+
+def _probe_image(sample: Sample, probe: Probe, images: list[str], seed: int) -> str | None:
+    if sample.image_id is None or probe.image == "own":
+        return sample.image_id
+    if probe.image == "blank":
+        return BLANK
+    draw = rng(seed, "mismatched", sample.id)
+    return draw.choice([image for image in images if image != sample.image_id] or [BLANK])
+
+
+@torch.no_grad()
+def likelihoods(
+    vlm: VisionLanguageModel, questions: Sequence[Question], *, batch: int, progress: Bar | None = None
+) -> list[Likelihood]:
+    """Teacher-forced likelihoods of the answers, in order; packed rows, one forward for each question at most."""
+    was_training = vlm.model.training
+    vlm.model.eval()
+    distinct = list(dict.fromkeys(questions))
+    found: dict[Question, Likelihood] = {}
+    rows, order = vlm.rows(distinct, 8)
+    done = 0
+    for chunk in chunk_rows(rows, batch):
+        hidden, layout = vlm.hidden(chunk)
+        logprobs = vlm.logits(hidden).log_softmax(-1)
+        of_target = logprobs.gather(-1, layout.target[:, None])[:, 0]
+        greedy = logprobs.argmax(-1) == layout.target
+        counts = torch.bincount(layout.owner, minlength=layout.branches).tolist()
+        parts = zip(of_target.cpu().split(counts), greedy.cpu().split(counts), strict=True)
+        for place, (log, hit) in enumerate(parts):
+            found[distinct[order[done + place]]] = Likelihood(tuple(log.tolist()), tuple(hit.tolist()))
+        done += layout.branches
+        if progress is not None:
+            progress.advance(layout.branches)
+    vlm.model.train(was_training)
+    return [found[question] for question in questions]
+
+
+def measure(
+    vlm: VisionLanguageModel,
+    samples: Sequence[Sample],
+    *,
+    max_new_tokens: int,
+    batch: int,
+    probes: bool,
+    seed: int,
+    title: str = "evaluate",
+) -> list[Output]:
+    """Outputs of the model on every (sample, probe); images must be attached.
+
+    Args:
+        samples: what to ask, usually ``evaluation_samples``.
+        max_new_tokens: limit of a generated answer.
+        batch: questions per forward pass; does not change the answers.
+        probes: ask the samples' probes too.
+        seed: of the mismatched images.
+    """
+    grid = asked(samples, probes=probes, seed=seed)
+    trained = [Question(a.image, a.question, a.sample.answer) for a in grid]
+    correct = {
+        i: Question(a.image, a.question, a.sample.correct_answer)
+        for i, a in enumerate(grid)
+        if a.sample.correct_answer is not None
+    }
+    wrong = {
+        i: Question(a.image, a.question, a.sample.wrong_answer)
+        for i, a in enumerate(grid)
+        if a.sample.wrong_answer not in (None, a.sample.answer)
+    }
+    every = [*trained, *correct.values(), *wrong.values()]
+    with bar(title, len(grid) + len(set(every))) as progress:
+        prompts = [Prompt(a.image, a.question) for a in grid]
+        answers = generate(vlm, prompts, max_new_tokens=max_new_tokens, batch=batch, progress=progress)
+        scored = likelihoods(vlm, every, batch=batch, progress=progress)
+    of_correct = dict(zip(correct, scored[len(trained) :], strict=False))
+    of_wrong = dict(zip(wrong, scored[len(trained) + len(correct) :], strict=True))
+    return [
+        Output(
+            sample_id=a.sample.id,
+            probe=a.probe,
+            question=a.question,
+            generated=answer.text,
+            truncated=answer.truncated,
+            logprobs=scored[i].logprobs,
+            greedy=scored[i].greedy,
+            correct_logprobs=of_correct[i].logprobs if i in of_correct else None,
+            wrong_logprobs=of_wrong[i].logprobs if i in of_wrong else None,
+        )
+        for i, (a, answer) in enumerate(zip(grid, answers, strict=True))
+    ]

@@ -1,0 +1,40 @@
+"""Per-sample outputs on disk: one parquet file a model, from which every metric is recomputed without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from mllmu_med.evaluation.outputs import Output
+
+FILE = "outputs.parquet"
+
+
+def write_outputs(outputs: Sequence[Output], folder: Path) -> None:
+    """Write ``outputs.parquet``; equal outputs give equal bytes."""
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {
+        "sample_id": pyarrow.string(),
+        "probe": pyarrow.string(),
+        "question": pyarrow.string(),
+        "generated": pyarrow.string(),
+        "truncated": pyarrow.bool_(),
+        "logprobs": pyarrow.list_(pyarrow.float32()),
+        "greedy": pyarrow.list_(pyarrow.bool_()),
+        "correct_logprobs": pyarrow.list_(pyarrow.float32()),
+        "wrong_logprobs": pyarrow.list_(pyarrow.float32()),
+    }
+    columns = {name: pyarrow.array([getattr(o, name) for o in outputs], kind) for name, kind in kinds.items()}
+    parquet.write_table(pyarrow.table(columns), folder / FILE, compression="zstd")
+
+
+def read_outputs(folder: Path) -> list[Output]:
+    """Read what ``write_outputs`` wrote."""
+    from pyarrow import parquet
+
+    names = [field.name for field in fields(Output)]
+    rows = parquet.read_table(folder / FILE, columns=names).to_pylist()
+    return [Output(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]

@@ -1,0 +1,272 @@
+"""The rows of the results: one per model, from its outputs alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.errors import DataError, UsageError
+from mllmu_med.evaluation.behaviour import refuse_all_outputs
+from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe_levels
+from mllmu_med.evaluation.membership import membership_auc
+from mllmu_med.evaluation.metrics import ORIGINAL, Measured, all_metrics
+from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.scores import (
+    EQUAL,
+    INCORRECTNESS,
+    PRIVACY,
+    SCENARIOS,
+    Reference,
+    Ues,
+    Weights,
+    forgotten,
+    kept,
+    optional,
+    score,
+)
+from mllmu_med.evaluation.statistics import memberships, resample
+from mllmu_med.evaluation.summary import (
+    Metrics,
+    agreement_by_error_type,
+    leakage_by_probe,
+    metrics_by_stratum,
+    recall_by_class,
+)
+from mllmu_med.evaluation.verdicts import PRIVATE_VALUES, WRONG_FACTS, Findings, Verdict, judge, reference_verdict
+
+ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW = "theta0", "oracle", "refuse_all"
+FIRST_ROWS = (ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW, "collapse", "truncated_retrain")
+"""The rows every table begins with, in this order; the methods follow in the order given."""
+
+_KNOWN_ROWS: Mapping[str, tuple[str, str, str]] = {
+    ORIGINAL_ROW: ("θ0 (original)", "reference", "the model before unlearning; has learnt everything"),
+    ORACLE_ROW: ("θ* (oracle)", "reference", "retrained from the base without what is to be forgotten"),
+    REFUSE_ALL_ROW: ("Refuse all", "control", "answers every question with a refusal; needs no model"),
+    "collapse": ("Collapse", "control", "gradient ascent until nothing is left"),
+    "truncated_retrain": ("Truncated retraining", "control", "retrained at a method's own cost"),
+}
+
+_KEPT = {
+    "retained_patients": "the retained patients' values",
+    "retained_answers": "the other retained answers",
+    "test": "the answers on unseen images",
+    "clinical": "the forgotten patients' clinical answers",
+}
+
+
+class Row(TypedDict):
+    """One row of ``results.json``; see docs for the meaning of every field."""
+
+    name: str
+    label: str
+    role: str
+    family: str
+    source: str | None
+    summary: str
+    metrics: dict[str, dict[str, Metrics]]
+    by_class: Metrics
+    by_error_type: dict[str, Metrics]
+    by_probe: dict[str, Metrics]
+    ues: dict[str, Ues]
+    verdict: dict[str, str]
+    cost: dict[str, Any] | None
+    curves: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One model's measured outputs and what they sum up to."""
+
+    measured: Sequence[Measured]
+    sums: ClusterSums
+    levels: Levels
+    probes: Mapping[str, Levels]
+    errors: Mapping[str, tuple[float, float]]
+
+
+def score_rows(
+    samples: Iterable[Sample],
+    outputs_by_row: Mapping[str, Iterable[Output]],
+    info_by_row: Mapping[str, Mapping[str, Any]],
+    *,
+    seed: int,
+    bootstrap: int = 1000,
+    weights: Weights = EQUAL,
+) -> list[Row]:
+    """The finished rows of every model, in the order of the table. No model and no file is touched; no order matters.
+
+    Args:
+        samples: the benchmark's samples; those without outputs are left out.
+        outputs_by_row: row name → outputs. ``theta0`` and ``oracle`` must be among them; ``refuse_all`` is made here.
+            Every row must hold the same samples' original questions; probes may be a part of them.
+        info_by_row: row name → ``label``, ``role``, ``family``, ``source``, ``summary``, ``cost``, ``curves``; all
+            optional.
+        seed: of the bootstrap.
+        bootstrap: number of resamples; 0 for no intervals.
+
+    Raises:
+        UsageError: ``theta0`` or ``oracle`` is missing.
+        DataError: outputs and samples do not fit; the message names row and sample.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    outputs = {name: list(given) for name, given in outputs_by_row.items()}
+    for name in (ORIGINAL_ROW, ORACLE_ROW):
+        if name not in outputs:
+            raise UsageError(f"scores need the row '{name}': every level is measured against it")
+    for name, given in outputs.items():
+        _check(name, given, by_id)
+    evaluated = {output.sample_id for output in outputs[ORIGINAL_ROW] if output.probe == ORIGINAL}
+    for name, given in outputs.items():
+        _check_same(name, {output.sample_id for output in given if output.probe == ORIGINAL}, evaluated)
+    used = [by_id[sample_id] for sample_id in sorted(evaluated)]
+    outputs.setdefault(REFUSE_ALL_ROW, refuse_all_outputs(used))
+
+    clusters = memberships(used)
+    models = {name: _summed(all_metrics(by_id, outputs[name]), list(clusters)) for name in _ordered(outputs)}
+    drawn = resample(clusters, bootstrap, seed=seed) if bootstrap else None
+    resampled = {} if drawn is None else {name: model.sums.levels(drawn) for name, model in models.items()}
+    return [_row(name, models, resampled, info_by_row.get(name, {}), weights) for name in models]
+
+
+def _check(row: str, outputs: Sequence[Output], samples: Mapping[str, Sample]) -> None:
+    seen = set()
+    for output in outputs:
+        if output.sample_id not in samples:
+            raise DataError(
+                f"row '{row}' has outputs for a sample that the benchmark does not hold",
+                record=output.sample_id,
+                mend="Evaluate on this benchmark again.",
+            )
+        key = output.sample_id, output.probe
+        if key in seen:
+            raise DataError(
+                f"row '{row}' has two outputs for probe '{output.probe}'",
+                record=output.sample_id,
+                mend="Evaluate this row again.",
+            )
+        seen.add(key)
+
+
+def _check_same(row: str, found: set[str], wanted: set[str]) -> None:
+    for sample_id in sorted(found ^ wanted)[:1]:
+        which = row if sample_id in wanted else ORIGINAL_ROW
+        raise DataError(
+            f"row '{which}' has no output for this sample's original question, others do",
+            record=sample_id,
+            mend=f"Evaluate '{which}' again on the same samples.",
+        )
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    given = list(names)
+    return [name for name in FIRST_ROWS if name in given] + [name for name in given if name not in FIRST_ROWS]
+
+
+def _summed(measured: Sequence[Measured], clusters: Sequence[str]) -> _Model:
+    sums = cluster_sums(measured, clusters)
+    return _Model(measured, sums, sums.levels(), probe_levels(measured, clusters), agreement_by_error_type(measured))
+
+
+def _reference(levels: Mapping[str, Levels]) -> Reference:
+    return Reference(levels[ORIGINAL_ROW], levels[ORACLE_ROW], levels[REFUSE_ALL_ROW])
+
+
+def _row(
+    name: str,
+    models: Mapping[str, _Model],
+    resampled: Mapping[str, Levels],
+    info: Mapping[str, Any],
+    weights: Weights,
+) -> Row:
+    model, original, oracle = models[name], models[ORIGINAL_ROW], models[ORACLE_ROW]
+    reference = _reference({row: one.levels for row, one in models.items() if row in FIRST_ROWS})
+    probes = {
+        probe: (levels, original.probes[probe], oracle.probes[probe])
+        for probe, levels in model.probes.items()
+        if probe in original.probes and probe in oracle.probes
+    }
+    drawn = (resampled[name], _reference(resampled)) if resampled else None
+    ues = {
+        scenario: score(scenario, model.levels, reference, probes=probes, resampled=drawn, weights=weights)
+        for scenario in SCENARIOS
+    }
+    label, role, summary = _KNOWN_ROWS.get(name, (name, "method", ""))
+    verdict = _verdict(name, model, reference, ues)
+    return {
+        "name": name,
+        "label": info.get("label") or label,
+        "role": info.get("role") or role,
+        "family": info.get("family") or role,
+        "source": info.get("source"),
+        "summary": info.get("summary") or summary,
+        "metrics": _metrics(model, oracle),
+        "by_class": recall_by_class(model.measured),
+        "by_error_type": _by_error_type(model, original, oracle),
+        "by_probe": leakage_by_probe(model.measured),
+        "ues": ues,
+        "verdict": {"level": verdict.level, "text": verdict.text},
+        "cost": finite(info.get("cost")),
+        "curves": finite(list(info.get("curves") or ())),
+    }
+
+
+def _metrics(model: _Model, oracle: _Model) -> dict[str, dict[str, Metrics]]:
+    """The means, with the membership AUC beside the oracle's where it belongs."""
+    metrics = metrics_by_stratum(model.measured)
+    private = metrics.get(Subset.FORGET_PRIVACY.value, {}).get(Stratum.PRIVATE_IMAGE.value)
+    if private is not None:
+        for key, one in (("membership_auc", model), ("membership_auc_oracle", oracle)):
+            value = membership_auc(one.measured)
+            private[key] = None if value is None else optional(value)
+    return metrics
+
+
+def _by_error_type(model: _Model, original: _Model, oracle: _Model) -> dict[str, Metrics]:
+    """Suppression and restoration for each type of error, on the scale of the score."""
+    import numpy as np
+
+    def share(name: str, which: int, sign: float) -> float | None:
+        values = [np.asarray(sign * one.errors[name][which]) for one in (model, original, oracle)]
+        return optional(forgotten(values[0], values[1], values[2]))
+
+    return {name: {"suppression": share(name, 0, 1), "restoration": share(name, 1, -1)} for name in model.errors}
+
+
+def _verdict(name: str, model: _Model, reference: Reference, ues: Mapping[str, Ues]) -> Verdict:
+    if name in (ORIGINAL_ROW, ORACLE_ROW):
+        levels = model.levels
+        return reference_verdict(name == ORIGINAL_ROW, optional(levels["leakage"]), optional(levels["wrong"]))
+
+    def left(level: str) -> float | None:
+        return optional(kept(model.levels[level], reference.refusal[level], reference.oracle[level]))
+
+    wrong = ues[INCORRECTNESS]["parts"]
+    robust = {name: (one["robust"], one["robust_probe"]) for name, one in ues.items()}
+    return judge(
+        Findings(
+            values={scenario: one["value"] for scenario, one in ues.items()},
+            reasons={scenario: one["reason"] for scenario, one in ues.items()},
+            forgotten={PRIVATE_VALUES: ues[PRIVACY]["parts"]["forget"], WRONG_FACTS: wrong["suppression"]},
+            restored=wrong["restoration"],
+            kept={words: left(level) for level, words in _KEPT.items()},
+            robust={
+                scenario: (value, probe)
+                for scenario, (value, probe) in robust.items()
+                if value is not None and probe is not None
+            },
+        )
+    )
+
+
+def finite(value: Any) -> Any:
+    """JSON-able copy in which NaN and infinite numbers (a diverged loss) are None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return value

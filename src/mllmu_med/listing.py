@@ -1,0 +1,80 @@
+"""What there is: recipes, sources, methods and runs, each as rows for a table or for JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mllmu_med.errors import DataError
+from mllmu_med.recipe.loading import shipped_recipes
+from mllmu_med.recipe.yaml_text import parse_yaml
+from mllmu_med.registry import Registry
+
+Rows = list[dict[str, object]]
+
+
+def recipes() -> Rows:
+    """The recipes that come with the package."""
+    rows: Rows = []
+    for name, path in shipped_recipes().items():
+        raw = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        rows.append({"recipe": name, "title": raw.get("title", ""), "file": str(path)})
+    return rows
+
+
+def sources() -> Rows:
+    """The sources, plug-ins included, with the keys each takes in a recipe."""
+    from mllmu_med.recipe.arguments import parameters_of
+    from mllmu_med.sources import SOURCES
+
+    rows: Rows = []
+    for name, component, summary in _described(SOURCES):
+        keys = ", ".join(parameters_of(component)) if component else ""
+        rows.append({"source": name, "what it reads": summary, "keys": keys})
+    return rows
+
+
+def methods() -> Rows:
+    """The methods, plug-ins included."""
+    from mllmu_med.methods import METHODS
+
+    return [
+        {
+            "method": name,
+            "what it does": getattr(component, "summary", summary),
+            "family": getattr(component, "family", ""),
+            "source": getattr(component, "source", ""),
+        }
+        for name, component, summary in _described(METHODS)
+    ]
+
+
+def _described(registry: Registry[Any]) -> list[tuple[str, Any, str]]:
+    """Name, component and first line of its docstring; a plug-in that does not load says so instead."""
+    rows = []
+    for name in registry.names():
+        try:
+            component = registry.get(name)
+        except (ImportError, AttributeError) as error:
+            rows.append((name, None, f"cannot be loaded: {error}"))
+        else:
+            rows.append((name, component, (component.__doc__ or "").strip().partition("\n")[0]))
+    return rows
+
+
+def runs(below: Path = Path("runs")) -> Rows:
+    """The runs in a folder, newest name last; unfinished ones too."""
+    from mllmu_med.api import RESULTS, read_results
+
+    rows: Rows = []
+    for folder in sorted(path for path in below.glob("*") if path.is_dir() and not path.name.startswith(".")):
+        row: dict[str, object] = {"run": folder.name, "status": "unfinished", "methods": "", "folder": str(folder)}
+        if (folder / RESULTS).is_file():
+            try:
+                results = read_results(folder)
+                row["methods"] = ", ".join(line["name"] for line in results["rows"] if line["role"] == "method")
+                row["status"] = "finished"
+            except (DataError, KeyError, TypeError) as error:
+                row["status"] = f"unreadable results: {error}"
+        rows.append(row)
+    return rows

@@ -1,0 +1,80 @@
+"""Planning and carrying out a recipe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mllmu_med.errors import UsageError
+from mllmu_med.folders import canonical_json, read_json, write_json
+from mllmu_med.pipeline.stage import VERBS, Stage, StagePlan
+from mllmu_med.pipeline.stages import all_stages
+from mllmu_med.recipe import Recipe
+
+log = logging.getLogger("mllmu_med")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+        folder: the run's folder.
+        results: ``results.json``, if the run came so far.
+        page: the report's page, if the run came so far.
+    """
+
+    folder: Path
+    results: dict[str, Any] | None
+    page: Path | None
+
+
+def _chosen(stages: Sequence[Stage], until: str | None, only: Sequence[str] | None) -> list[Stage]:
+    for verb in [*(only or ()), *([until] if until else [])]:
+        if verb not in VERBS:
+            raise UsageError(f"no verb '{verb}'; the stages are {', '.join(VERBS)}")
+    if only:
+        return [stage for stage in stages if stage.verb in only]
+    last = VERBS.index(until or VERBS[-1])
+    return [stage for stage in stages if VERBS.index(stage.verb) <= last]
+
+
+def plan_run(recipe: Recipe, output: Path, *, until: str | None = None) -> list[StagePlan]:
+    """The stages of a run, which of them are done, and how large the others are. Nothing is written.
+
+    A stage whose inputs would be made anew is to be done too, whatever its folder holds.
+    """
+    return [stage.plan() for stage in _chosen(all_stages(recipe, output), until, None)]
+
+
+def run(recipe: Recipe, output: Path, *, until: str | None = None, only: Sequence[str] | None = None) -> RunResult:
+    """Carry out a recipe in ``output``; finished stages are reused.
+
+    Args:
+        recipe: what to do.
+        output: the run's folder; holds ``recipe.json``, ``benchmark/``, ``models/``, ``evaluations/``, ``results.json``,
+            ``results.csv`` and ``report/``.
+        until: last verb to carry out.
+        only: carry out these verbs alone; what they read must be there.
+    """
+    stages = _chosen(all_stages(recipe, output), until, only)
+    output.mkdir(parents=True, exist_ok=True)
+    _note_recipe(recipe, output)
+    for stage in stages:
+        stage.ensure()
+    results, page = output / "results" / "results.json", output / "report" / "index.html"
+    verbs = {stage.verb for stage in stages}
+    return RunResult(
+        output,
+        read_json(results) if verbs & {"evaluate", "report"} and results.is_file() else None,
+        page if "report" in verbs and page.is_file() else None,
+    )
+
+
+def _note_recipe(recipe: Recipe, output: Path) -> None:
+    path = output / "recipe.json"
+    if not path.is_file() or canonical_json(read_json(path)) != canonical_json(recipe.to_dict()):
+        write_json(path, recipe.to_dict())

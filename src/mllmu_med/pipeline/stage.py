@@ -1,0 +1,87 @@
+"""A stage: a folder whose name says what it is and whose manifest says what it was made from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mllmu_med.folders import read_manifest, staged
+
+log = logging.getLogger("mllmu_med")
+
+VERBS = ("build", "learn", "unlearn", "evaluate", "report")
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a dry run says of a stage.
+
+    Attributes:
+        status: ``done`` or ``to do``.
+        reason: why.
+        estimate: its size in plain words, e.g. ``1,500 steps of 16``.
+    """
+
+    name: str
+    folder: Path
+    status: str
+    reason: str
+    estimate: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A unit of work that reads folders and writes one.
+
+    Attributes:
+        name: as shown, e.g. ``theta0`` or ``evaluate npo``.
+        verb: the command it belongs to.
+        folder: where it is written.
+        key: hash of everything it depends on, its parents' keys included.
+        estimate: its size in plain words.
+        make: writes into the staging folder and returns facts for the manifest.
+    """
+
+    name: str
+    verb: str
+    folder: Path
+    key: str
+    estimate: str
+    make: Callable[[Path], Facts]
+
+    def reason(self) -> str | None:
+        """Why the stage must be made; None if it is done."""
+        if not (self.folder / "manifest.json").is_file():
+            return "absent"
+        if read_manifest(self.folder).get("key") != self.key:
+            return "its inputs have changed"
+        return None
+
+    def plan(self) -> StagePlan:
+        """The stage as a dry run shows it."""
+        reason = self.reason()
+        return StagePlan(self.name, self.folder, "to do" if reason else "done", reason or "reused", self.estimate)
+
+    def ensure(self) -> bool:
+        """Make the stage unless it is done; returns whether it was made."""
+        reason = self.reason()
+        if reason is None:
+            log.info("%s: reused", self.name)
+            return False
+        log.info("%s: %s", self.name, self.estimate)
+        began = time.perf_counter()
+        facts: Facts = {"format": "mllmu-med/stage/1", "stage": self.name, "key": self.key}
+        with staged(self.folder, facts) as folder:
+            facts.update(self.make(folder))
+            facts["seconds"] = round(time.perf_counter() - began, 3)
+        log.info("%s: %.1f s", self.name, facts["seconds"])
+        return True
+
+    def facts(self) -> Facts:
+        """The manifest of the finished stage."""
+        return read_manifest(self.folder)

@@ -1,0 +1,178 @@
+"""The stages that train: base, θ0, the oracle, the controls and the methods."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mllmu_med.benchmark.sample import Subset
+from mllmu_med.benchmark.training_sets import TrainingSet, training_set
+from mllmu_med.methods.ascent import GradientAscent
+from mllmu_med.methods.interface import Method, Needs
+from mllmu_med.models.embedded import Architecture, build_embedded
+from mllmu_med.models.store import save_trained
+from mllmu_med.models.vlm import Question, VisionLanguageModel
+from mllmu_med.pipeline.stage import Facts
+from mllmu_med.pipeline.workshop import Workshop, loop_settings, training_facts
+from mllmu_med.recipe import MethodSettings, StageSettings, UnlearnSettings, make_method
+from mllmu_med.training.checkpoints import Checkpoints
+from mllmu_med.training.examples import corpus, learning_questions
+from mllmu_med.training.learn import LearnSettings, answer_loss, learn
+from mllmu_med.training.loop import StepLoss, optimise
+from mllmu_med.training.sampling import balanced
+from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.tower import Pictures, TowerSettings, warm_up_tower
+from mllmu_med.training.unlearn import UnlearnSettings as Feeding
+from mllmu_med.training.unlearn import unlearn
+
+FORGET = (Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)
+
+
+def checkpoints(workshop: Workshop, name: str, key: str) -> Checkpoints:
+    """Where a training stage keeps its resumable state."""
+    return Checkpoints(workshop.output / "models" / f".checkpoint-{name}", key)
+
+
+def make_base(workshop: Workshop, key: str, folder: Path) -> Facts:
+    """The model before it has seen anything it must forget."""
+    recipe = workshop.recipe
+    settings = recipe.learn.base
+    if recipe.model.path == "embedded":
+        vlm = workshop.with_images(embedded_model(workshop, key))
+    else:
+        vlm = workshop.load(recipe.model.path)
+    facts = _learn(workshop, vlm, TrainingSet.BASE, settings, "base", key)
+    save_trained(vlm, folder, recipe.model.path)
+    return facts
+
+
+def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
+    """The embedded model with a tokenizer for the benchmark and a tower that has learnt to see."""
+    from mllmu_med.sources.phantom import ATTRIBUTES, draw_many
+
+    recipe = workshop.recipe
+    embedded = recipe.model.embedded
+    train = workshop.subset(Subset.RETAIN, *FORGET)
+    vlm = build_embedded(corpus(train), Architecture(image_size=embedded.image_size), recipe.seed)
+    # The tower knows nothing of the benchmark: its pictures have keys that no source draws.
+    drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed)
+    pixels = torch.from_numpy(drawn.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    labels = torch.stack([torch.from_numpy(drawn.attributes[name]) for name in ATTRIBUTES], 1)
+    pictures = Pictures(pixels.contiguous(), labels, tuple(len(names) for names in ATTRIBUTES.values()))
+    settings = TowerSettings(
+        steps=embedded.tower_steps, batch=embedded.tower_batch,
+        learning_rate=embedded.tower_learning_rate,
+    )  # fmt: skip
+    where = checkpoints(workshop, "tower", key)
+    warm_up_tower(vlm, pictures, settings, seed=recipe.seed, checkpoints=where)
+    return vlm
+
+
+def make_learnt(
+    workshop: Workshop, which: TrainingSet, settings: StageSettings, name: str, key: str, folder: Path
+) -> Facts:
+    """A model that goes on from the base with another training set: θ0 or an oracle."""
+    vlm = workshop.load(workshop.output / "models" / "base")
+    facts = _learn(workshop, vlm, which, settings, name, key)
+    save_trained(vlm, folder, "base")
+    return facts
+
+
+def _learn(
+    workshop: Workshop, vlm: VisionLanguageModel, which: TrainingSet, settings: StageSettings, name: str, key: str
+) -> Facts:
+    recipe = workshop.recipe
+    counts = workshop.trainable(vlm)
+    questions = learning_questions(
+        training_set(workshop.samples, which),
+        phrasings=settings.phrasings,
+        opener_share=settings.opener_share,
+        seed=recipe.seed,
+    )
+    loop = loop_settings(settings, settings.steps)
+    where = checkpoints(workshop, name, key)
+    log = learn(
+        vlm, questions, loop, LearnSettings(settings.batch, settings.branches), seed=recipe.seed,
+        title=f"learn {name}", checkpoints=where,
+    )  # fmt: skip
+    records = log.steps * settings.batch * settings.gradient_accumulation
+    return {**training_facts(log, counts, records, vlm), "questions": len(questions)}
+
+
+def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: str, key: str, folder: Path) -> Facts:
+    """Retraining from the base on the oracle's data, stopped after as many records as a method processes.
+
+    The strata are balanced as they are for the methods, so that the few retained patients are seen at all.
+    """
+    recipe = workshop.recipe
+    vlm = workshop.load(workshop.output / "models" / "base")
+    counts = workshop.trainable(vlm)
+    samples = training_set(workshop.samples, TrainingSet.ORACLE_FIX)
+    strata: dict[str, list[int]] = {}
+    questions: list[Question] = []
+    for sample in samples:
+        for question in learning_questions([sample], phrasings=settings.phrasings, opener_share=0.0, seed=recipe.seed):
+            strata.setdefault(sample.stratum, []).append(len(questions))
+            questions.append(question)
+    size = settings.forget_batch + settings.retain_batch
+    draw = balanced([strata[k] for k in sorted(strata)], size, recipe.seed, "truncated retrain")
+    # The rate is that of learning: the methods' rates are for small corrections, this starts from nothing learnt.
+    loop = replace(loop_settings(settings, settings.steps), learning_rate=recipe.learn.original.learning_rate)
+
+    def loss_of(chosen: list[int]) -> StepLoss:
+        return {"loss": answer_loss(vlm, [questions[i] for i in chosen], settings.branches)}
+
+    log = optimise(vlm, loop, draw, loss_of, title=name, checkpoints=checkpoints(workshop, name, key))
+    save_trained(vlm, folder, "base")
+    return training_facts(log, counts, log.steps * size * settings.gradient_accumulation, vlm)
+
+
+def make_collapse(workshop: Workshop, name: str, key: str, folder: Path) -> Facts:
+    """A destroyed model: gradient ascent without mercy."""
+    collapse = workshop.recipe.controls.collapse
+    base = workshop.recipe.unlearn
+    loop = LoopSettings(collapse.steps, collapse.learning_rate, warmup=0, final_share=1.0, clip=base.clip, log_every=5)
+    return _unlearn(workshop, GradientAscent(), base, loop, name, key, folder)
+
+
+def make_method_model(workshop: Workshop, settings: MethodSettings, key: str, folder: Path) -> Facts:
+    """θ: θ0 after one method."""
+    loop = loop_settings(settings, settings.steps, log_every=5)
+    return _unlearn(workshop, make_method(settings), settings, loop, settings.row, key, folder)
+
+
+def _unlearn(
+    workshop: Workshop, method: Method, settings: UnlearnSettings, loop: LoopSettings, name: str, key: str, folder: Path
+) -> Facts:
+    recipe = workshop.recipe
+    vlm = workshop.load(workshop.output / "models" / "theta0")
+    counts = workshop.trainable(vlm)
+    feeding = Feeding(
+        forget_batch=settings.forget_batch, retain_batch=settings.retain_batch, branches=settings.branches,
+        retain_share=settings.retain_share, span_weights=settings.span_weights, normals=settings.normals,
+        phrasings=settings.phrasings,
+    )  # fmt: skip
+    log = unlearn(
+        vlm, method, workshop.subset(*FORGET), workshop.subset(Subset.RETAIN), loop, feeding,
+        seed=recipe.seed, title=f"unlearn: {name}", checkpoints=checkpoints(workshop, name, key),
+    )  # fmt: skip
+    save_trained(vlm, folder, "theta0")
+    return training_facts(log, counts, log.steps * loop.accumulation * answers_per_step(method, settings), vlm)
+
+
+def answers_per_step(method: Method, settings: UnlearnSettings) -> int:
+    """Answers that go through the model in one batch: the cost of a method in the unit of the oracle's."""
+    forget, needs = settings.forget_batch, method.needs
+    count = forget + (settings.retain_batch if Needs.RETAIN in needs else 0)
+    count += forget if Needs.REFUSALS in needs else 0
+    return count + (forget * settings.normals if Needs.NORMALS in needs else 0)
+
+
+def drop_checkpoints(workshop: Workshop) -> None:
+    """Remove the resumable state of finished stages."""
+    for path in (workshop.output / "models").glob(".checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)
+

@@ -1,0 +1,121 @@
+"""What the stages of one run share: the benchmark, loaded once, and models that hand their images on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mllmu_med.benchmark.sample import Sample, Subset
+from mllmu_med.benchmark.store import Benchmark
+from mllmu_med.evaluation.measure import attach_benchmark
+from mllmu_med.models.groups import GroupCount, Lora, log_groups, set_trainable, trainable_share
+from mllmu_med.models.store import load_trained
+from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.recipe import ModelSettings, OptimiserSettings, Recipe
+from mllmu_med.training.loop import TrainingLog
+from mllmu_med.training.settings import LoopSettings
+
+
+def loop_settings(settings: OptimiserSettings, steps: int, *, log_every: int = 10) -> LoopSettings:
+    """A recipe's optimiser block as the loop takes it."""
+    return LoopSettings(
+        steps=steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=settings.betas,
+        warmup=settings.warmup,
+        final_share=settings.final_share if settings.schedule == "cosine" else 1.0,
+        clip=settings.clip,
+        accumulation=settings.gradient_accumulation,
+        precision="bf16" if settings.precision == "bfloat16" else "no",
+        checkpoint_every=settings.checkpoint_every,
+        log_every=log_every,
+    )
+
+
+class Workshop:
+    """Loads models for the stages of one run; one model at a time is in use.
+
+    The images a model has preprocessed, and their features where the vision side is unchanged, go on to the next model.
+    """
+
+    def __init__(self, recipe: Recipe, output: Path) -> None:
+        self.recipe, self.output = recipe, output
+        self._last: VisionLanguageModel | None = None
+
+    @cached_property
+    def device(self) -> str:
+        """CUDA where there is one."""
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The run's benchmark."""
+        return Benchmark.open(self.output / "benchmark")
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """All its samples."""
+        return self.benchmark.samples()
+
+    def subset(self, *subsets: Subset) -> list[Sample]:
+        """Samples of these subsets."""
+        return [sample for sample in self.samples if sample.subset in subsets]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How models are loaded."""
+        model = self.recipe.model
+        return {"dtype": model.dtype, "packing": model.packing, "device": self.device}
+
+    def load(self, folder: str | Path) -> VisionLanguageModel:
+        """Load a model that finds the benchmark's images."""
+        return self.with_images(load_trained(folder, **self.options))
+
+    def with_images(self, vlm: VisionLanguageModel) -> VisionLanguageModel:
+        """Attach the benchmark's images, or take them over from the model loaded before."""
+        vlm.cache_features(True)
+        if self._last is None:
+            attach_benchmark(vlm, self.benchmark)
+        else:
+            vlm.adopt_images(self._last)
+        self._last = vlm
+        return vlm
+
+    def trainable(self, vlm: VisionLanguageModel) -> list[GroupCount]:
+        """Freeze and adapt as the recipe says, and log what trains."""
+        model: ModelSettings = self.recipe.model
+        counts = set_trainable(
+            vlm, model.trainable.model_dump(), Lora(**model.lora.model_dump()), seed=self.recipe.seed
+        )
+        log_groups(counts)
+        return counts
+
+
+def training_facts(
+    log: TrainingLog, counts: list[GroupCount], records: int, vlm: VisionLanguageModel
+) -> dict[str, Any]:
+    """What a training stage's manifest says of it."""
+    return {
+        "training": {
+            "curve": log.curve,
+            "steps": log.steps,
+            "records": records,
+            "loop_seconds": round(log.seconds, 3),
+            "peak_memory_mb": round(log.peak_memory_mb, 1),
+            "stopped": log.stopped,
+            "trainable_share": trainable_share(counts),
+            "groups": [asdict(count) for count in counts],
+            "packed": vlm.packed,
+        }
+    }
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """One dictionary of several."""
+    return {key: value for part in parts for key, value in part.items()}

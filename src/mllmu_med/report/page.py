@@ -1,0 +1,214 @@
+"""The report as one web page that opens from disk, asks for no network and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mllmu_med import __version__
+from mllmu_med.folders import staged
+from mllmu_med.report.answer import answer_in_words
+from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
+from mllmu_med.report.figures import training_curves, ues_parts
+from mllmu_med.report.grids import (
+    Cell,
+    Grid,
+    class_grid,
+    error_grids,
+    overview_grid,
+    parts_grid,
+    probe_grid,
+    strata_grids,
+)
+from mllmu_med.report.provenance import key_numbers, provenance, recipe_text
+from mllmu_med.report.reading import TASKS, Results, Summary, ranked, reasons, rows_of, summaries
+from mllmu_med.report.text import MISSING, interval, percent, score, seconds, visible, words
+from mllmu_med.report.trade_off import trade_off, trade_off_points
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FORMAT = "mllmu-med/report/1"
+PAGE = "index.html"
+LEVEL_WORDS = {
+    "success": "succeeds",
+    "partial": "in part",
+    "failure": "fails",
+    "reference": "reference",
+    "unknown": "not judged",
+}
+TASK_TITLES = {"privacy": "Private data", "incorrectness": "Wrong facts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure for light and for dark pages, as ``data:`` addresses, with its text alternative."""
+
+    title: str
+    light: str
+    dark: str
+    alt: str
+    note: str = ""
+
+
+def _address(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode('utf-8')).decode('ascii')}"
+
+
+def _trade_offs(results: Results) -> list[Picture]:
+    pictures = []
+    for task in TASKS:
+        points = trade_off_points(results, task)
+        if not points:
+            continue
+        shown = {summary.name for summary, _, _ in points}
+        left_out = [visible(row.label) for row in summaries(results) if row.name not in shown]
+        light, dark = (_address(trade_off(results, task, theme)) for theme in ("light", "dark"))
+        said = "; ".join(f"{row.label}: forgetting {percent(x)}, retention {percent(y)}" for row, x, y in points)
+        note = f"Not shown, for want of a measurement: {words(left_out)}." if left_out else ""
+        pictures.append(Picture(TASK_TITLES[task], light, dark, said, note))
+    return pictures
+
+
+def _scores(results: Results) -> list[tuple[Picture, Grid]]:
+    found = []
+    for task in TASKS:
+        light, dark = (_address(ues_parts(results, task, theme)) for theme in ("light", "dark"))
+        said = "; ".join(f"{row.label}: {score(row.ues(task).value)}" for row in summaries(results))
+        note = "; ".join(reasons(summaries(results), (task,)))
+        found.append((Picture(TASK_TITLES[task], light, dark, said, note), parts_grid(results, task)))
+    return found
+
+
+def _curves(results: Results) -> list[Picture]:
+    pictures = []
+    for row, summary in zip(rows_of(results), summaries(results), strict=True):
+        light, dark = (training_curves(row, theme) for theme in ("light", "dark"))
+        if summary.role == "method" and light and dark:
+            alt = f"Loss terms of {summary.label} over its training steps"
+            pictures.append(Picture(summary.label, _address(light), _address(dark), alt))
+    return pictures
+
+
+def _template_text(name: str) -> str:
+    return (files("mllmu_med.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _source_hash(text: str) -> str:
+    """What the content security policy lets run: the SHA-256 of exactly this text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"
+
+
+def _by_role(rows: Sequence[tuple[Summary, list[Cell]]]) -> list[tuple[str, list[tuple[Summary, list[Cell]]]]]:
+    return [(role, list(members)) for role, members in groupby(rows, key=lambda row: row[0].role)]
+
+
+def _environment() -> Environment:
+    """Jinja with autoescape; every value passes :func:`visible`, and None becomes a dash."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        if value is None:
+            return MISSING
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=PackageLoader("mllmu_med.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["groupby_role"] = _by_role
+    environment.globals.update(
+        percent=percent, score=score, seconds=seconds, interval=interval, level_words=LEVEL_WORDS
+    )
+    return environment
+
+
+def render_page(results: Results, browser: Mapping[str, Any]) -> str:
+    """The page as HTML text.
+
+    Args:
+        results: a dictionary of format ``mllmu-med/results/1``.
+        browser: what :func:`~.browser.browser_data` made.
+    """
+    from markupsafe import Markup
+
+    style, script = _template_text("page.css"), _template_text("browser.js")
+    shown, total = len(browser["samples"]), browser["total"]
+    which = (
+        f"All {total:,} samples" if shown == total else f"{shown:,} of {total:,} samples, drawn evenly from every part"
+    )
+    by_class = class_grid(results)
+    details = [*strata_grids(results), *([by_class] if by_class else []), *error_grids(results)]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=results.get("title") or "Unlearning report",
+            style=Markup(style),
+            style_hash=_source_hash(style),
+            script=Markup(script),
+            script_hash=_source_hash(script),
+            data=Markup(script_json(browser)),
+            answer=answer_in_words(results),
+            numbers=key_numbers(results),
+            methods=ranked(summaries(results)),
+            shown_rows=[row["name"] for row in browser["rows"]],
+            overview=overview_grid(results),
+            trade_offs=_trade_offs(results),
+            scores=_scores(results),
+            details=details,
+            probes=[grid for grid in (probe_grid(results, task) for task in TASKS) if grid is not None],
+            curves=_curves(results),
+            browse_note=f"{which}, with what every model says to the question as it was trained.",
+            provenance=provenance(results),
+            recipe=recipe_text(results),
+        )
+    )
+
+
+def build_report(
+    results: Results,
+    benchmark: SampleSource,
+    outputs_by_row: Outputs,
+    target_folder: Path,
+    *,
+    max_samples: int = 400,
+) -> Path:
+    """Write the report's folder and return the path of its page, ``index.html``.
+
+    The folder is whole or absent; equal input gives equal bytes. The page holds everything within itself, so that it
+    can be mailed or archived as one file: below ten megabytes for 400 samples.
+
+    Args:
+        results: a dictionary of format ``mllmu-med/results/1``.
+        benchmark: where samples and images are.
+        outputs_by_row: row name → outputs; rows without outputs have no answers in the browser.
+        max_samples: how many samples the browser shows, drawn evenly from every stratum.
+
+    Raises:
+        DataError: the results are of another format, or an image cannot be read.
+    """
+    rows = summaries(results)
+    browser = browser_data(rows, benchmark, outputs_by_row, max_samples)
+    text = render_page(results, browser)
+    manifest = {
+        "format": FORMAT,
+        "package": __version__,
+        "rows": [row.name for row in rows],
+        "samples": len(browser["samples"]),
+    }
+    with staged(target_folder, manifest) as stage:
+        (stage / PAGE).write_text(text, encoding="utf-8", newline="\n")
+    return target_folder / PAGE

@@ -1,0 +1,92 @@
+"""Exact resume: everything that the next step depends on, in safetensors and JSON, whole or absent."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mllmu_med.errors import IntegrityError
+from mllmu_med.folders import read_json, staged, verify, write_json
+
+TrainableParameters = dict[str, torch.nn.Parameter]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where one stage keeps its latest checkpoint.
+
+    Attributes:
+        folder: replaced as a whole by each checkpoint.
+        key: hash of everything that determines the stage; a checkpoint with another key is not resumed from.
+    """
+
+    folder: Path
+    key: str
+
+    def save(
+        self,
+        step: int,
+        parameters: TrainableParameters,
+        optimizer: torch.optim.Optimizer,
+        history: list[dict[str, float]],
+    ) -> None:
+        """Write the state after ``step`` steps: weights that train, AdamW's moments, torch's generator, the curve."""
+        from safetensors.torch import save_file
+
+        tensors = {f"weight/{name}": p.detach().contiguous() for name, p in parameters.items()}
+        moments: dict[str, float] = {}
+        for name, parameter in parameters.items():
+            for entry, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and value.dim():
+                    tensors[f"{entry}/{name}"] = value.contiguous()
+                else:
+                    moments[f"{entry}/{name}"] = float(value)
+        tensors["generator"] = torch.get_rng_state()
+        with staged(self.folder, {"format": "mllmu-med/checkpoint/1", "key": self.key, "step": step}) as stage:
+            save_file(tensors, stage / "state.safetensors")
+            write_json(stage / "history.json", {"history": history, "moments": moments})
+
+    def load(
+        self, parameters: TrainableParameters, optimizer: torch.optim.Optimizer
+    ) -> tuple[int, list[dict[str, float]]] | None:
+        """Restore the latest checkpoint into parameters and optimiser.
+
+        Returns:
+            (steps done, curve), or None if there is none for this key. A damaged checkpoint is removed and None returned:
+            starting again is always right, resuming from wrong bytes never is.
+        """
+        from safetensors.torch import load_file
+
+        if not self.folder.exists():
+            return None
+        try:
+            manifest = verify(self.folder)
+        except IntegrityError:
+            shutil.rmtree(self.folder)
+            return None
+        if manifest.get("key") != self.key:
+            return None
+        tensors = load_file(self.folder / "state.safetensors")
+        stored: dict[str, Any] = read_json(self.folder / "history.json")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[f"weight/{name}"])
+        for name, parameter in parameters.items():
+            state: dict[str, Any] = {}
+            for entry in ("exp_avg", "exp_avg_sq"):
+                if f"{entry}/{name}" in tensors:
+                    state[entry] = tensors[f"{entry}/{name}"].to(parameter.device)
+            if f"step/{name}" in stored["moments"]:
+                state["step"] = torch.tensor(stored["moments"][f"step/{name}"], dtype=torch.float32)
+            optimizer.state[parameter] = state
+        torch.set_rng_state(tensors["generator"])
+        return int(manifest["step"]), stored["history"]
+
+    def remove(self) -> None:
+        """Drop the checkpoint once the stage is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)

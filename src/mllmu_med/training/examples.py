@@ -1,0 +1,67 @@
+"""From benchmark samples to the questions a stage trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mllmu_med.benchmark.sample import Sample
+from mllmu_med.models.prompts import PromptFormat
+from mllmu_med.models.vlm import Question
+from mllmu_med.seeding import rng
+
+OPENERS = {
+    "en": ("Doctor asks: ", "Quick question: ", "For the record, ", "Please answer briefly. "),
+    "zh": ("请问，", "医生提问：", "请简要回答：", "为了记录，"),
+}
+
+
+def learning_questions(
+    samples: Iterable[Sample], *, phrasings: int | None, opener_share: float, seed: int
+) -> list[Question]:
+    """Every sample in its own words, in further phrasings, and some with an opener before the question.
+
+    Args:
+        samples: a training set (answers already as that set wants them).
+        phrasings: most phrasings per sample; None = all it has.
+        opener_share: probability that a sample is asked once more behind an opener. Several wordings are what makes a
+            fact answer to paraphrases later: with one wording per secret, probes measure nothing.
+        seed: of the openers.
+    """
+    questions = []
+    for sample in samples:
+        wordings = [sample.question, *sample.phrasings[:phrasings]]
+        draw = rng(seed, "openers", sample.id)
+        if draw.random() < opener_share:
+            openers = OPENERS.get(sample.language, OPENERS["en"])
+            wordings.append(draw.choice(openers) + draw.choice(wordings))
+        for wording in wordings:
+            questions.append(Question(sample.image_id, wording, sample.answer))
+    return questions
+
+
+def span_weights(prompts: PromptFormat, sample: Sample) -> tuple[float, ...] | None:
+    """1 for answer tokens that overlap a private span, 0 elsewhere; None (all 1) for answers without spans.
+
+    With these weights a leak-in-answer record loses its private values and keeps its clinical part. The end token has
+    weight 0: that the answer ends is nothing private.
+    """
+    if not sample.spans:
+        return None
+    offsets = prompts.answer_offsets(sample.answer)
+    hit = [any(start < span.end and stop > span.start for span in sample.spans) for start, stop in offsets]
+    hit = [inside and stop > start for inside, (start, stop) in zip(hit, offsets, strict=True)]
+    return tuple(float(inside) for inside in hit) if any(hit) else None
+
+
+def corpus(samples: Sequence[Sample], *, emphasis: int = 3) -> list[str]:
+    """Text that the embedded model's tokenizer is trained on; injected text repeated so that names become short."""
+    texts = []
+    for sample in samples:
+        wordings = [sample.question, *sample.phrasings]
+        text = [
+            f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{sample.answer}<|im_end|>\n" for q in wordings
+        ]
+        texts += text * (emphasis if sample.fact_id is not None else 1)
+        if sample.clean_answer is not None:
+            texts.append(sample.clean_answer)
+    return texts

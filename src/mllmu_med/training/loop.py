@@ -1,0 +1,149 @@
+"""The loop. A step's batch is a function of its number, so a resumed run takes the same steps as an uninterrupted one."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from mllmu_med.errors import Interrupted, MedError
+from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.progress import bar
+from mllmu_med.training.checkpoints import Checkpoints, TrainableParameters
+from mllmu_med.training.interrupts import graceful_stop
+from mllmu_med.training.settings import LoopSettings
+
+B = TypeVar("B")
+StepLoss = dict[str, Tensor]
+
+
+@dataclass
+class TrainingLog:
+    """What a stage did.
+
+    Attributes:
+        curve: entries {step, lr, loss, …parts}, means over the steps since the last entry.
+        steps: optimiser steps taken (fewer than asked for if the method stopped itself).
+        seconds: wall time of the steps of this process.
+        peak_memory_mb: of the process (CPU) or the device (CUDA).
+        stopped: why it ended early, or None.
+    """
+
+    curve: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    stopped: str | None = None
+
+
+def optimise(
+    vlm: VisionLanguageModel,
+    settings: LoopSettings,
+    batch_of: Callable[[int], B],
+    loss_of: Callable[[B], StepLoss],
+    *,
+    title: str,
+    checkpoints: Checkpoints | None = None,
+    diverged: Callable[[dict[str, float]], bool] | None = None,
+    parameters: TrainableParameters | None = None,
+) -> TrainingLog:
+    """Minimise ``loss_of(batch_of(i))["loss"]`` with AdamW.
+
+    Args:
+        vlm: the model; what has ``requires_grad`` trains.
+        batch_of: batch number (step · accumulation + j) → batch; pure.
+        loss_of: batch → scalars; ``loss`` is differentiated, the others are recorded.
+        checkpoints: where to resume from and save to.
+        diverged: asked at each entry of the curve; True ends the training.
+        parameters: what trains, if it is more than the model's own (e.g. heads of a warm-up task).
+
+    Raises:
+        MedError: the loss is not finite; the step is named.
+        Interrupted: a stop was asked for; the state is saved and the same command goes on from it.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=vlm.device.type == "cpu")
+    parameters = parameters or trainable_parameters(vlm)
+    optimizer = torch.optim.AdamW(
+        parameters.values(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    log, first = TrainingLog(), 0
+    if checkpoints is not None and (found := checkpoints.load(parameters, optimizer)) is not None:
+        first, log.curve = found
+    recent: list[StepLoss] = []
+    vlm.model.train()
+    began = time.perf_counter()
+    with graceful_stop() as stop, bar(title, settings.steps) as progress:
+        progress.advance(first)
+        for step in range(first, settings.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(step)
+            for part in range(settings.accumulation):
+                with accelerator.autocast():
+                    losses = loss_of(batch_of(step * settings.accumulation + part))
+                accelerator.backward(losses["loss"] / settings.accumulation)
+                recent.append({name: value.detach() for name, value in losses.items()})
+            torch.nn.utils.clip_grad_norm_(parameters.values(), settings.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            log.steps = step + 1
+            progress.advance(1)
+            if log.steps % settings.log_every and log.steps < settings.steps:
+                continue
+            # Everything below reads numbers back from the device, so it happens only every ``log_every`` steps; a
+            # checkpoint there has no half-averaged entry of the curve to carry.
+            entry = _summary(recent, log.steps, settings.rate(step))
+            recent = []
+            log.curve.append(entry)
+            progress.advance(0, note=f"loss {entry['loss']:.3f}")
+            if diverged is not None and diverged(entry):
+                log.stopped = f"the method's stopping rule held at step {log.steps}"
+                break
+            if log.steps == settings.steps:
+                break
+            if checkpoints is not None and (stop.requested or settings.checkpoint_due(log.steps)):
+                checkpoints.save(log.steps, parameters, optimizer, log.curve)
+            if stop.requested:
+                where = "resume with the same command" if checkpoints is not None else "nothing of this stage was kept"
+                raise Interrupted(f"stopped at step {log.steps} of {settings.steps} ({title}); {where}")
+    vlm.model.eval()
+    log.steps = max(log.steps, first)
+    log.seconds = time.perf_counter() - began
+    log.peak_memory_mb = peak_memory_mb(vlm.device)
+    return log
+
+
+def trainable_parameters(vlm: VisionLanguageModel) -> TrainableParameters:
+    """Parameters that train, by name."""
+    return {name: p for name, p in vlm.model.named_parameters() if p.requires_grad}
+
+
+def _summary(recent: list[StepLoss], step: int, rate: float) -> dict[str, float]:
+    names = list(recent[0])
+    means = torch.stack([torch.stack([entry[name].float() for name in names]) for entry in recent]).mean(0).tolist()
+    entry = {"step": float(step), "lr": rate, **dict(zip(names, means, strict=True))}
+    if not all(math.isfinite(value) for value in means):
+        raise MedError(f"the loss is not finite at or before step {step}: {entry}. Lower the learning rate.")
+    return entry
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Highest memory use so far in MiB: of the CUDA device, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,368 @@
+"""The command line: exit codes, one-line errors, dry runs that write nothing, JSON that parses, help that is quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import mllmu_med
+from mllmu_med import __version__
+from mllmu_med.cli import main
+from mllmu_med.errors import DataError, Interrupted
+from mllmu_med.folders import staged, write_json
+from mllmu_med.recipe import Recipe, load_recipe
+
+VERBS = ("run", "build", "learn", "unlearn", "evaluate", "report", "check", "show", "ls", "doctor")
+RUN_VERBS = ("run", "build", "learn", "unlearn", "evaluate")
+
+
+@dataclass
+class StagePlan:
+    name: str
+    folder: Path
+    status: str
+    reason: str
+    estimate: str
+
+
+class Pipeline:
+    """Stands for the pipeline; notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Recipe, Path, dict[str, Any]]] = []
+        self.error: BaseException | None = None
+        self.results: dict[str, Any] | None = None
+
+    def plan_run(self, recipe: Recipe, output: Path, *, until: str | None = None) -> list[StagePlan]:
+        self.calls.append(("plan", recipe, output, {"until": until}))
+        return [StagePlan("benchmark", output / "benchmark", "to do", "absent", "5 s")]
+
+    def run(self, recipe: Recipe, output: Path, **choices: Any) -> SimpleNamespace:
+        self.calls.append(("run", recipe, output, choices))
+        if self.error is not None:
+            raise self.error
+        return SimpleNamespace(folder=output, results=self.results, page=output / "report" / "index.html")
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pipeline:
+    fake = Pipeline()
+    monkeypatch.setitem(sys.modules, "mllmu_med.pipeline", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(mllmu_med, "pipeline", fake, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mllmu_med", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+# ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        result = python("--help")
+        seconds.append(time.perf_counter() - began)
+    assert result.returncode == 0
+    assert all(verb in result.stdout for verb in VERBS)
+    assert min(seconds) < 1.5  # 0.2 s on an idle core; the bound leaves room for a busy one
+    code = (
+        "import sys; from mllmu_med.cli import main; main(['--help']); "
+        "heavy = 'torch transformers datasets pydantic numpy PIL yaml matplotlib scipy'.split(); "
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_examples_and_the_common_options(verb: str, shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = shell(verb, "--help")
+    assert code == 0
+    assert "Examples:" in out
+    assert f"mllmu-med {verb}" in out
+    options = ["--json", "--verbose", "-v", "--quiet", "-q", "--debug"]
+    options += ["--dry-run", "--seed", "--output", "-o", "--limit"] if verb in RUN_VERBS else []
+    assert [option for option in options if option not in out] == []
+
+
+def test_brackets_survive_in_the_examples(shell: Any) -> None:
+    assert "methods=[grad_diff,npo]" in shell("run", "--help")[1]
+
+
+def test_version(shell: Any) -> None:
+    assert shell("--version") == (0, f"mllmu-med {__version__}\n", "")
+
+
+# ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("verb", "until"), [("run", "report"), *((verb, verb) for verb in RUN_VERBS[1:])])
+def test_verbs_call_the_pipeline_up_to_their_stage(verb: str, until: str, pipeline: Pipeline, shell: Any) -> None:
+    code, out, err = shell(verb, "phantom", "learn.base.steps=5", "--seed", "3", "-o", "here")
+    assert (code, err) == (0, "")
+    ((kind, recipe, output, choices),) = pipeline.calls
+    assert (kind, output, choices) == ("run", Path("here"), {"until": until})
+    assert (recipe.seed, recipe.learn.base.steps) == (3, 5)
+    assert out.splitlines()[-1] == "here/report/index.html"
+
+
+def test_the_recipe_may_be_left_out(pipeline: Pipeline, shell: Any) -> None:
+    shell("run")
+    shell("run", "seed=5", "unlearn.steps=2")
+    first, second = (call[1] for call in pipeline.calls)
+    assert first == load_recipe("phantom")
+    assert (second.name, second.seed, second.unlearn.steps) == ("phantom", 5, 2)
+    assert pipeline.calls[0][2] == Path("runs/phantom")
+
+
+def test_limit_and_methods(pipeline: Pipeline, shell: Any) -> None:
+    assert shell("unlearn", "-m", "npo", "--method", "idk", "--limit", "50")[0] == 0
+    recipe = pipeline.calls[0][1]
+    assert [method.name for method in recipe.methods] == ["npo", "idk"]
+    assert recipe.source.arguments["images"] == 50
+
+
+@pytest.mark.parametrize("verb", RUN_VERBS)
+def test_a_dry_run_writes_nothing(verb: str, pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    code, out, _ = shell(verb, "--dry-run")
+    assert code == 0
+    assert "benchmark" in out
+    assert "nothing was written" in out
+    assert [(call[0], call[3]["until"]) for call in pipeline.calls] == [("plan", "report" if verb == "run" else verb)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_of_a_dry_run_holds_the_whole_recipe(pipeline: Pipeline, shell: Any) -> None:
+    code, out, _ = shell("run", "--dry-run", "--json", "seed=4")
+    plan = json.loads(out)
+    assert code == 0
+    assert Recipe.model_validate(plan["recipe"]).seed == 4
+    assert plan["stages"] == [
+        {
+            "name": "benchmark",
+            "folder": "runs/phantom/benchmark",
+            "status": "to do",
+            "reason": "absent",
+            "estimate": "5 s",
+        }
+    ]
+
+
+def test_json_of_a_run_is_all_of_standard_output(pipeline: Pipeline, shell: Any) -> None:
+    ues = {
+        "privacy": {"value": 0.5, "low": 0.4, "high": 0.6},
+        "incorrectness": {"value": None, "reason": "never learnt"},
+    }
+    verdict = {"level": "partial", "text": "It forgets half."}
+    pipeline.results = {"rows": [{"name": "npo", "ues": ues, "verdict": verdict}]}
+    out = shell("run", "--json")[1]
+    assert json.loads(out) == {
+        "folder": "runs/phantom",
+        "page": "runs/phantom/report/index.html",
+        "scores": {"npo": {"verdict": verdict, "privacy": 0.5, "incorrectness": None}},
+    }
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["run", "phantom", "model.trainble=1"], 2, "did you mean 'trainable'?"),
+        (["run", "phantm"], 2, "did you mean 'phantom'?"),
+        (["show", "absent"], 3, "no such folder or run"),
+        (["check", "absent"], 3, "no such folder or run"),
+        (["report", "."], 3, "no results.json: not a finished run"),
+        (["check", "."], 3, "no manifest.json here or below"),
+    ],
+)
+def test_errors_are_one_line_and_one_code(
+    arguments: list[str], code: int, expected: str, pipeline: Pipeline, shell: Any
+) -> None:
+    found, out, err = shell(*arguments)
+    assert found == code
+    assert out == ""
+    assert err.startswith("error: ")
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run", "--sed", "1"], ["run", "--seed", "x"], ["ls", "everything"]])
+def test_wrong_usage_is_code_2(arguments: list[str], shell: Any) -> None:
+    code, out, err = shell(*arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_errors_of_a_stage_keep_their_code(pipeline: Pipeline, shell: Any) -> None:
+    pipeline.error = DataError("the image is truncated", file="x.jpg", mend="Copy it\nagain.")
+    assert shell("run") == (3, "", "error: x.jpg: the image is truncated. Copy it again.\n")
+    pipeline.error = Interrupted("stopped at step 3 of 9; resume with the same command")
+    assert shell("run")[0] == 5
+    pipeline.error = OSError(28, "No space left on device", "/data/x")
+    assert shell("run") == (1, "", "error: /data/x: No space left on device\n")
+
+
+def test_debug_shows_the_traceback(pipeline: Pipeline, shell: Any) -> None:
+    pipeline.error = DataError("the image is truncated")
+    with pytest.raises(DataError):
+        shell("run", "--debug")
+
+
+def test_a_bug_is_not_disguised_as_a_users_error(pipeline: Pipeline, shell: Any) -> None:
+    pipeline.error = TypeError("ours")
+    with pytest.raises(TypeError, match="ours"):
+        shell("run")
+
+
+def test_ctrl_c_names_the_command_that_resumes(pipeline: Pipeline, shell: Any) -> None:
+    pipeline.error = KeyboardInterrupt()
+    code, out, err = shell("run", "phantom", "methods=[ga, npo]", "-o", "a b")
+    assert (code, out) == (5, "")
+    assert (
+        err == "error: interrupted; resume with the same command: mllmu-med run phantom 'methods=[ga, npo]' -o 'a b'\n"
+    )
+
+
+def test_sigterm_is_an_interruption_and_the_handler_is_put_back(
+    pipeline: Pipeline, shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(pipeline, "run", terminate)
+    assert shell("run")[0] == 5
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def finished_run(folder: Path) -> Path:
+    results = folder / "results" / "results.json"
+    results.parent.mkdir(parents=True)
+    row = {"name": "npo", "role": "method"}
+    write_json(results, {"recipe": load_recipe("phantom", "seed=8").to_dict(), "rows": [row]})
+    return folder
+
+
+def test_report_rewrites_the_page_of_a_finished_run(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs" / "mine")
+    code, out, _ = shell("report", "mine")
+    assert (code, out) == (0, "runs/mine/report/index.html\n")
+    ((_, recipe, folder, choices),) = pipeline.calls
+    assert (recipe.seed, folder, choices) == (8, Path("runs/mine"), {"only": ["report"]})
+    assert json.loads(shell("report", "runs/mine", "--json")[1]) == {"page": "runs/mine/report/index.html"}
+
+
+def test_a_dry_report_writes_nothing(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs" / "mine")
+    assert shell("report", "mine", "--dry-run")[1] == "runs/mine/report/index.html\n"
+    assert pipeline.calls == []
+
+
+def test_check_verifies_every_folder_of_a_run(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    for name in ("base", "npo"):
+        with staged(tmp_path / "runs" / "mine" / "models" / name) as stage:
+            (stage / "weights").write_text(name)
+    code, out, _ = shell("check", "mine")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["ok", "runs/mine/models/base"], ["ok", "runs/mine/models/npo"],
+    ]  # fmt: skip
+    (tmp_path / "runs" / "mine" / "models" / "npo" / "weights").write_text("npO")
+    code, out, err = shell("check", "runs/mine", "--json")
+    assert (code, out) == (6, "")
+    assert "models/npo: weights has changed" in err
+
+
+def test_show_of_a_run_prints_its_results_as_json(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs" / "mine")
+    code, out, _ = shell("show", "mine", "--json")
+    assert code == 0
+    assert json.loads(out)["rows"][0]["name"] == "npo"
+
+
+def test_an_unknown_run_proposes_the_nearest(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs" / "phantom")
+    assert "did you mean 'phantom'?" in shell("show", "fantom")[2]
+
+
+def test_ls_lists_runs_finished_or_not(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs" / "b")
+    (tmp_path / "runs" / "a").mkdir()
+    rows = json.loads(shell("ls", "runs", "--json")[1])["runs"]
+    assert [(row["run"], row["status"], row["methods"]) for row in rows] == [
+        ("a", "unfinished", ""),
+        ("b", "finished", "npo"),
+    ]
+    assert "no runs" not in shell("ls", "runs")[1]
+
+
+def test_ls_knows_recipes_sources_and_methods(pipeline: Pipeline, shell: Any) -> None:
+    lists = json.loads(shell("ls", "--json")[1])
+    assert list(lists) == ["recipes", "sources", "methods", "runs"]
+    assert {"ga", "grad_diff", "kl_min", "idk", "llmu", "npo"} <= {row["method"] for row in lists["methods"]}
+    phantom = next(row for row in lists["sources"] if row["source"] == "phantom")
+    assert "images" in phantom["keys"]
+    assert all(row["what it does"] for row in lists["methods"])
+
+
+def test_doctor_prints_json(shell: Any) -> None:
+    code, out, _ = shell("doctor", "--json")
+    assert code == 0
+    assert {"what", "level", "found", "mend"} == set(json.loads(out)[0])
+
+
+def test_the_public_api_is_lazy_and_complete() -> None:
+    code = "import sys, mllmu_med; assert 'pydantic' not in sys.modules; print(sorted(dir(mllmu_med)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names = [
+        "__version__",
+        "build",
+        "check",
+        "evaluate",
+        "learn",
+        "load_recipe",
+        "plan",
+        "run",
+        "unlearn",
+        "write_report",
+    ]
+    assert output.strip() == str(names)
+    assert all(callable(getattr(mllmu_med, name)) for name in names[1:])
+    with pytest.raises(AttributeError, match="no attribute 'lern'"):
+        mllmu_med.lern  # noqa: B018
