@@ -84,9 +84,14 @@ class RecipeKeys(_Generated):
         names = {
             bool: "true or false", int: "whole number", float: "number", str: "text", dict: "mapping", tuple: "list"
         }  # fmt: skip
-        found = [annotation, get_origin(annotation), *get_args(annotation)]
+        found = _flat(annotation)
         kind = next(names[one] for one in found if one in names)
         return f"{kind} or null" if type(None) in found else kind
+
+
+def _flat(annotation: Any) -> list[Any]:
+    """An annotation, its origin, and those of its arguments."""
+    return [annotation, get_origin(annotation), *(one for part in get_args(annotation) for one in _flat(part))]
 
 
 def _yaml(value: Any) -> str:
@@ -107,9 +112,7 @@ class PlanKeys(_Generated):
         meaning = _attributes(BenchmarkPlan.__doc__ or "")
         rows: list[list[object]] = []
         for field in fields(BenchmarkPlan):
-            rows.append(
-                [f"`benchmark.{field.name}`", f"`{'null' if default is None else default}`", meaning[field.name]]
-            )
+            rows.append([f"`benchmark.{field.name}`", f"`{_yaml(field.default)}`", meaning[field.name]])
         return _table(["key", "default", "meaning"], rows)
 
 

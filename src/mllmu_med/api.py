@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from mllmu_med.errors import DataError, IntegrityError
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, verify
 from mllmu_med.recipe import Recipe, load_recipe
@@ -103,7 +105,10 @@ def write_report(folder: Path | str) -> Path:
     from mllmu_med import pipeline
 
     folder = Path(folder)
-    recipe = Recipe.model_validate(read_results(folder)["recipe"])
+    try:
+        recipe = Recipe.model_validate(read_results(folder).get("recipe"))
+    except ValidationError:
+        raise DataError("made by another version", file=folder / RESULTS, mend="Run the recipe again.") from None
     (page_of(folder).parent / MANIFEST).unlink(missing_ok=True)  # a page without manifest is made again, not reused
     result = pipeline.run(recipe, folder, only=["report"])
     if result.page is None:

@@ -309,6 +309,33 @@ def test_check_verifies_every_folder_of_a_run(pipeline: Pipeline, shell: Any, tm
     assert "models/npo: weights has changed" in err
 
 
+def test_check_of_a_benchmark_prints_findings_and_fails_on_errors(
+    pipeline: Pipeline, shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mllmu_med.benchmark import check
+    from mllmu_med.benchmark.check import CheckReport, Finding
+
+    folder = tmp_path / "benchmark"
+    with staged(folder, {"format": "mllmu-med/benchmark/1"}):
+        pass
+    finding = Finding("warning", "spans", "s1", "a short value")
+    monkeypatch.setattr(check, "check_benchmark", lambda path: CheckReport(path, 1, 1, (finding,)))
+    code, out, _ = shell("check", "benchmark", "--json")
+    assert (code, json.loads(out)[0]["findings"]) == (0, ["warning [spans] s1: a short value"])
+    finding = finding._replace(severity="error")
+    code, out, err = shell("check", "benchmark")
+    assert code == 6
+    assert "error [spans] s1: a short value" in out
+    assert err == "error: benchmark: see the findings above. Build the benchmark again.\n"
+
+
+def test_a_run_of_another_version_is_told_as_such(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
+    results = finished_run(tmp_path / "runs" / "mine") / "results" / "results.json"
+    write_json(results, {"recipe": {"name": "old", "forgotten_key": 1}, "rows": []})
+    code, _, err = shell("report", "mine")
+    assert (code, "made by another version" in err) == (3, True)
+
+
 def test_show_of_a_run_prints_its_results_as_json(pipeline: Pipeline, shell: Any, tmp_path: Path) -> None:
     finished_run(tmp_path / "runs" / "mine")
     code, out, _ = shell("show", "mine", "--json")

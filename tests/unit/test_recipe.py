@@ -274,6 +274,8 @@ def test_seed_limit_and_methods_are_arguments_too(tmp_path: Path) -> None:
     assert recipe.seed == 4
     assert recipe.source.arguments["images"] == 60
     assert [(method.name, method.steps) for method in recipe.methods] == [("npo", 9), ("ga", recipe.unlearn.steps)]
+    with pytest.raises(UsageError, match="source 'jsonl' cannot be limited"):
+        load_recipe("jsonl", f"source.path={tmp_path}", limit=30)
     slake = load_recipe("slake", f"source.path={tmp_path}", limit=30)
     assert slake.source.arguments["limit"] == 30
 
@@ -287,7 +289,7 @@ def test_a_loaded_recipe_can_be_changed_again() -> None:
 # ── components ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def target(path: Path, languages: tuple[str, ...] = ("en",), limit: int | None = None, _hidden: int = 0) -> None:
+def target(path: Path | str, languages: tuple[str, ...] = ("en",), limit: int | None = None, _hidden: int = 0) -> None:
     """Stands for a source's constructor."""
 
 

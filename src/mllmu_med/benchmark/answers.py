@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _ARTICLES = re.compile(r"^(?:a|an|the)\s+")
 _SEPARATORS = re.compile(r"[,;、，；]|\band\b|和|及")
@@ -44,7 +45,7 @@ OPPOSITES = {
 """Sizes and grades with a natural opposite."""
 
 NEGATIVES = frozenset(
-    {"none", "no", "nothing", "normal", "no finding", "no abnormality", "not seen", "healthy",
+    {"none", "no", "nothing", "normal", "no finding", "no abnormality", "not seen", "healthy", "unremarkable",
      "无", "没有", "正常", "无异常", "没有异常"}
 )  # fmt: skip
 """Answers that say that there is nothing to name."""
@@ -73,6 +74,7 @@ SAME_MEANING = (
 _MEANING = {word: group[0] for group in SAME_MEANING for word in group}
 
 
+@lru_cache(maxsize=2**15)
 def normalise(text: str) -> str:
     """Lower case, width-folded, without outer punctuation, leading article and repeated spaces."""
     text = unicodedata.normalize("NFKC", text).casefold().strip().strip(".。!?！？\"'()（） ")

@@ -12,7 +12,6 @@ from mllmu_med.benchmark.answers import normalise
 from mllmu_med.benchmark.card import dataset_card
 from mllmu_med.benchmark.catalogue import Catalogue, Entry, read_catalogue
 from mllmu_med.benchmark.edits import AnswerPools
-from mllmu_med.benchmark.images import EncodedImage
 from mllmu_med.benchmark.incorrectness import (
     Rule,
     WrongFact,
@@ -35,6 +34,7 @@ from mllmu_med.benchmark.store import FORMAT, Benchmark, write_images, write_led
 from mllmu_med.folders import staged
 from mllmu_med.progress import bar
 from mllmu_med.seeding import rng
+from mllmu_med.sources.images import EncodedImage
 from mllmu_med.sources.record import Source
 
 _PATIENT_SUBSETS = (Subset.FORGET_PRIVACY, Subset.RETAIN, Subset.HOLDOUT)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mllmu_med.benchmark.answers import normalise
-from mllmu_med.benchmark.images import EncodedImage, encoded_bytes, image_digest, read_image
 from mllmu_med.benchmark.phrasing import ObservedWordings
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import DataError
 from mllmu_med.progress import bar
+from mllmu_med.sources.images import EncodedImage, encoded_bytes, image_digest, read_image
 from mllmu_med.sources.record import ImageRef, Record, Source
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mllmu_med.benchmark.answers import normalise
-from mllmu_med.benchmark.images import image_digest
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.folders import verify
 from mllmu_med.progress import bar
+from mllmu_med.sources.images import image_digest
 
 _PARTS = {
     Subset.FORGET_PRIVACY: "training",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow
     from PIL.Image import Image
 
-    from mllmu_med.benchmark.images import EncodedImage
+    from mllmu_med.sources.images import EncodedImage
 
 FORMAT = "mllmu-med/benchmark/1"
 _GROUP_BYTES = 16 * 2**20  # a row group is read whole to get at one image
@@ -86,11 +86,12 @@ def _write_table(path: Path, rows: list[dict[str, Any]], schema: pyarrow.Schema)
 
 def write_samples(folder: Path, samples: Iterable[Sample]) -> None:
     """``samples/<subset>-00000.parquet`` for every subset that has samples, in the given order."""
-    by_subset: dict[Subset, list[dict[str, Any]]] = {}
+    by_subset: dict[Subset, list[Sample]] = {}
     for sample in samples:
-        by_subset.setdefault(sample.subset, []).append(asdict(sample))
+        by_subset.setdefault(sample.subset, []).append(sample)
     (folder / "samples").mkdir()
-    for subset, rows in by_subset.items():
+    for subset, found in by_subset.items():
+        rows = [_to_row(sample) for sample in found]
         _write_table(folder / "samples" / f"{subset.file_name}-00000.parquet", rows, sample_schema())
 
 
@@ -145,6 +146,13 @@ def _image_table(group: list[EncodedImage]) -> pyarrow.Table:
         for e in group
     ]
     return pa.Table.from_pylist(rows, schema=image_schema())
+
+
+def _to_row(sample: Sample) -> dict[str, Any]:
+    row = {field.name: getattr(sample, field.name) for field in fields(Sample)}
+    for name in ("spans", "probes"):
+        row[name] = [asdict(item) for item in row[name]]
+    return row
 
 
 def _to_sample(row: Mapping[str, Any]) -> Sample:

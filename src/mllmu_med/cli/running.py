@@ -31,7 +31,7 @@ def run(
       mllmu-med run
       mllmu-med run --dry-run
       mllmu-med run phantom seed=1 methods=\\[grad_diff,npo] -o runs/second
-      mllmu-med run recipes/slake.yaml source.path=Slake1.0 --limit 60
+      mllmu-med run recipes/slake.yaml source.path=Slake1.0 --limit 160
     """
     _carry_out("report", _load(recipe, overrides, seed, limit), output, dry_run, json)
 

@@ -15,7 +15,7 @@ _QUOTES_AND_DASHES = str.maketrans(
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
+_WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+(?:'t\b)?")
 _HAS_CJK = re.compile(rf"[{CJK}]")
 
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -57,7 +57,10 @@ def fold(text: str, accents: bool = False) -> str:
 
 @lru_cache(CACHE)
 def words(text: str) -> tuple[str, ...]:
-    """Words of the folded text without punctuation; numbers keep their decimals; Chinese: one word per character."""
+    """Words of the folded text without punctuation; Chinese: one word per character.
+
+    Numbers keep their decimals and are words of their own ("2cm": 2, cm); "can't" is one word.
+    """
     return tuple(_WORD.findall(fold(text)))
 
 

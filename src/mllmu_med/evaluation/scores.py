@@ -11,8 +11,8 @@ question::
 For wrong facts e_f is the harmonic mean of suppression (above) and restoration,
 clip((m_c(θ) − m_c(θ0)) / (m_c(θ*) − m_c(θ0)), 0, 1) with m_c the agreement with the correct answer.
 
-By construction θ0 scores 0, the oracle 1, refusing everything 0, collapse 0. Everything here works alike on single
-numbers and on arrays of resamples; NaN stands for "not measurable".
+By construction θ0 scores 0, the oracle 1, refusing everything 0, collapse (silence, loops) 0. All of it works on single
+numbers and on arrays of resamples alike; NaN stands for "not measurable".
 """
 
 from __future__ import annotations

@@ -144,6 +144,6 @@ def without_private(answer: str, spans: Iterable[Span]) -> str:
     cuts = sorted(place for span in spans for place in find(answer, span.value))
     kept, position = [], 0
     for start, end in cuts:
-        kept.append(folded[position : max(start, position)])
+        kept.append(folded[position:start])
         position = max(end, position)
     return " ".join([*kept, folded[position:]])

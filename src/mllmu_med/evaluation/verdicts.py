@@ -12,7 +12,8 @@ GOOD = 0.8
 """UES from which a scenario counts as solved, and share from which a part counts as done."""
 POOR = 0.5
 """UES below which a scenario counts as failed."""
-_NOTHING = 0.05  # share kept below which nothing is left
+_HARDLY_ANY = 0.15  # share kept, of every group, below which a model is called destroyed
+_NAMED = 2  # losses named in the sentence
 _FALL = 0.1  # from UES to UES-R: worth a word
 
 PRIVATE_VALUES, WRONG_FACTS = "private values", "wrong facts"
@@ -53,12 +54,10 @@ class Findings:
 
 
 def percent(share: float) -> str:
-    """A share as whole per cent; 0 and 100 only where they are exact."""
+    """A share as whole per cent; 0 and 100 only where they are exact, else with one decimal."""
     whole = round(100 * share)
-    if whole == 0 and share > 0:
-        return "less than 1 %"
-    if whole == 100 and share < 1:
-        return "more than 99 %"
+    if whole in (0, 100) and 0 < share < 1:
+        return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
     return f"{whole} %"
 
 
@@ -103,14 +102,16 @@ def _sentence(findings: Findings, measured: Mapping[str, float]) -> str:
     kept = {name: share for name, share in findings.kept.items() if share is not None}
     done = [f"{percent(share)} of the {name}" for name, share in forgotten.items() if share >= GOOD]
     undone = [f"{percent(share)} of the {name}" for name, share in forgotten.items() if share < GOOD]
-    if not undone and kept and max(kept.values()) < _NOTHING:
-        return f"Forgets {listed(done)}, and everything else with them."
+    if not undone and kept and max(kept.values()) < _HARDLY_ANY:
+        rest = "nearly everything else" if any(kept.values()) else "everything else"
+        return f"Forgets {listed(done)}, and {rest} with them."
     losses = [
         f"{percent(1 - share)} of {name}"
         for name, share in sorted(kept.items(), key=lambda item: item[1])
         if share < GOOD
     ]
-    harm = [f"loses {listed(losses)}"] if losses else []
+    more = ", among others" if len(losses) > _NAMED else ""
+    harm = [f"loses {listed(losses[:_NAMED])}{more}"] if losses else []
     if findings.restored is not None and findings.restored < GOOD <= forgotten.get(WRONG_FACTS, 0.0):
         harm.insert(0, f"gives the truth back for only {percent(findings.restored)} of the wrong facts")
     text = _forgetting(forgotten, done, undone)

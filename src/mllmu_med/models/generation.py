@@ -84,7 +84,7 @@ def _decode(
     offset = (attention[:, prefix_length:].cumsum(-1) - 1).clamp(min=0)
     ids, attention, position = ids.to(vlm.device), attention.to(vlm.device), (begin[:, None] + offset).to(vlm.device)
     made: list[list[int]] = [[] for _ in range(count)]
-    alive = list(range(count))
+    alive, ended = list(range(count)), [False] * count
     for step in range(limit):
         hidden = model(
             input_ids=ids,
@@ -95,10 +95,10 @@ def _decode(
             **vlm.token_types(ids),
         ).last_hidden_state[:, -1]
         chosen = vlm.logits(hidden).argmax(-1)
-        tokens = chosen.tolist()
-        for place, token in enumerate(tokens):
-            made[alive[place]].append(token)
-        keep = [place for place, token in enumerate(tokens) if token != vlm.prompts.end_token_id]
+        for row, token in zip(alive, chosen.tolist(), strict=True):
+            made[row].append(token)
+            ended[row] |= token == vlm.prompts.end_token_id
+        keep = [place for place, row in enumerate(alive) if not ended[row]]
         if not keep or step == limit - 1:
             break
         ids, position = chosen[:, None], position[:, -1:] + 1

@@ -37,7 +37,9 @@ class PromptFormat:
         if end is None:
             raise DataError("the tokenizer has no end token", file=name, mend="Set eos_token in tokenizer_config.json.")
         self.end_token_id: int = end
-        control = {*tokenizer.all_special_tokens, image_token}
+        # Role markers such as <|im_start|> are special in the vocabulary without being named in the tokenizer's config.
+        added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        control = {*tokenizer.all_special_tokens, *added, image_token}
         self._control = sorted((t for t in control if t.strip()), key=len, reverse=True)
         self.branch_tokens = lru_cache(maxsize=None)(self._branch_tokens)
         self.answer_tokens = lru_cache(maxsize=None)(self._answer_tokens)

@@ -154,8 +154,10 @@ class VisionLanguageModel:
         """Keep image features (behind the projector) instead of recomputing them.
 
         Exact as long as neither vision tower nor projector train, which is why the caller must say so. Ignored, with a
-        note in the log, for families that do not take features from outside.
+        note in the log, for families that do not take features from outside. Features already held stay.
         """
+        if enabled and self._features is not None:
+            return
         self._features = {} if enabled and self._takes_features() else None
         if enabled and self._features is None:
             log.info("%s takes no cached image features; they are computed in each step", type(self.model).__name__)

@@ -58,9 +58,11 @@ class Keys:
         )
 
     def collapse(self) -> str:
-        """θ0 and the control's numbers."""
+        """θ0, the control's numbers, and what it takes from ``unlearn``."""
         control = self.recipe.controls.collapse.model_dump(mode="json")
-        return self._key("collapse", parent=self.learnt("original"), control=control)
+        shared = {"branches", "clip", "forget_batch", "phrasings", "span_weights"}
+        unlearn = self.recipe.unlearn.model_dump(mode="json", include=shared)
+        return self._key("collapse", parent=self.learnt("original"), control=control, unlearn=unlearn)
 
     def truncated_retrain(self) -> str:
         """Base and the methods' budget."""

@@ -90,6 +90,7 @@ def _learn(
         training_set(workshop.samples, which),
         phrasings=settings.phrasings,
         opener_share=settings.opener_share,
+        replay=settings.replay,
         seed=recipe.seed,
     )
     loop = loop_settings(settings, settings.steps)
@@ -114,7 +115,7 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
     strata: dict[str, list[int]] = {}
     questions: list[Question] = []
     for sample in samples:
-        for question in learning_questions([sample], phrasings=settings.phrasings, opener_share=0.0, seed=recipe.seed):
+        for question in learning_questions([sample], phrasings=settings.phrasings, opener_share=0.0, replay=None, seed=recipe.seed):
             strata.setdefault(sample.stratum, []).append(len(questions))
             questions.append(question)
     size = settings.forget_batch + settings.retain_batch
@@ -125,7 +126,8 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
     def loss_of(chosen: list[int]) -> StepLoss:
         return {"loss": answer_loss(vlm, [questions[i] for i in chosen], settings.branches)}
 
-    log = optimise(vlm, loop, draw, loss_of, title=name, checkpoints=checkpoints(workshop, name, key))
+    where = checkpoints(workshop, name, key)
+    log = optimise(vlm, loop, draw, loss_of, title=name, seed=recipe.seed, checkpoints=where)
     save_trained(vlm, folder, "base")
     return training_facts(log, counts, log.steps * size * settings.gradient_accumulation, vlm)
 

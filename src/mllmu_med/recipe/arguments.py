@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
@@ -41,17 +41,16 @@ def check_arguments(target: Callable[..., Any], given: Mapping[str, Any], *, blo
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             raise UsageError(f"{block}.{name} is needed by {what}: add {block}.{name}=… to the command or the recipe")
-    types = _types(target)
+    types = types_of(target)
     return {key: _convert(f"{block}.{key}", value, types.get(key)) for key, value in given.items()}
 
 
-def _types(target: Callable[..., Any]) -> dict[str, Any]:
+def types_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a callable's arguments, resolved, by name."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)
-    except (
-        NameError
-    ):  # a plug-in's annotations may only exist for type checkers: then its values go through as they are
+    except NameError:  # a plug-in's annotations may exist for type checkers only; its values then go through unchecked
         return {}
 
 
@@ -69,4 +68,6 @@ def _convert(key: str, value: Any, annotation: Any) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(f"{key}: {first['msg'].removeprefix('Input ')}, got {shorten(first['input'])}") from None
+    if isinstance(value, str) and Path in get_args(annotation):
+        value = Path(value)
     return value.expanduser() if isinstance(value, Path) else value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from mllmu_med.errors import UsageError
-from mllmu_med.recipe.arguments import parameters_of
+from mllmu_med.recipe.arguments import types_of
 from mllmu_med.recipe.components import check_components, source_class
 from mllmu_med.recipe.messages import explain
 from mllmu_med.recipe.overrides import apply_override, select_methods
@@ -57,7 +57,7 @@ def load_recipe(
         recipe: name of a shipped recipe, path of a YAML file, or a recipe to change.
         overrides: ``key.subkey=value``, the value in YAML; ``methods.npo.steps=200`` changes one method.
         seed: replaces the recipe's seed.
-        limit: reads at most so many records or images (the source's ``limit`` or ``images``).
+        limit: reads at most so many images (the source's ``limit`` or ``images``).
         methods: keeps only these methods.
 
     Raises:
@@ -102,8 +102,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _limit_key(recipe: Recipe) -> str:
-    parameters = parameters_of(source_class(recipe))
+    types = types_of(source_class(recipe))
     for key in ("limit", "images"):
-        if key in parameters:
+        if int in (types.get(key), *get_args(types.get(key))):  # jsonl's images, for one, is a folder
             return key
-    raise UsageError(f"--limit: source '{recipe.source.name}' has no key 'limit' or 'images'")
+    raise UsageError(f"--limit: source '{recipe.source.name}' cannot be limited, it has no such key")

@@ -153,6 +153,8 @@ class StageSettings(OptimiserSettings):
     """Most further wordings of a sample that are learnt; null = all the benchmark holds."""
     opener_share: Share = 0.3
     """Share of the samples asked once more behind an opener such as "Quick question: "."""
+    replay: NonNegativeInt | None = None
+    """Most ordinary samples (about no patient and no injected fact) that are learnt; null = all."""
 
 
 class OracleSettings(StageSettings):

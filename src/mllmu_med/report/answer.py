@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mllmu_med.evaluation.verdicts import percent
 from mllmu_med.report.reading import Results, Summary, ranked, summaries
-from mllmu_med.report.text import finite, percent, score, spelled, whole, words
+from mllmu_med.report.text import finite, score, spelled, whole, words
 
 _MARGIN = 0.05
 

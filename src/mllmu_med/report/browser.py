@@ -136,7 +136,9 @@ def _entry(sample: Sample, answers: Answers, rows: Sequence[Summary], image: int
         "facts": _facts(sample),
         "truth": _truth(sample),
         "answers": [None if one is None else marked(one.generated, sample.spans) for one in originals],
-        "outcomes": [outcome_of(sample, said[row.name], known) for row in rows],
+        "outcomes": [
+            outcome_of(sample, said[row.name], oracle=said.get("oracle", ()), known_before=known) for row in rows
+        ],
         "probes": _probes(sample, said, rows) if sample.subset in FORGET else [],
     }
 

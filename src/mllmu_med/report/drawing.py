@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,7 +42,7 @@ THEMES = {
     ),
 }  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-SETTINGS = {
+_SETTINGS = {
     "svg.hashsalt": "mllmu-med",
     "svg.fonttype": "path",
     "font.family": ["DejaVu Sans"],
@@ -50,6 +52,19 @@ SETTINGS = {
     "text.parse_math": False,
     "path.simplify": True,
 }
+
+
+@contextmanager
+def drawing_settings() -> Iterator[None]:
+    """matplotlib set up for the block alone: same bytes everywhere, no dependence on a user's own settings."""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        # A glyph that the font lacks is drawn as a box; the label stands as text on the page as well.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
 
 
 def label_of(summary: Summary) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mllmu_med.report.drawing import SETTINGS, THEMES, Theme, dress, label_of, new_figure, styles_of, svg_of
+from mllmu_med.report.drawing import THEMES, Theme, drawing_settings, dress, label_of, new_figure, styles_of, svg_of
 from mllmu_med.report.reading import PARTS, Results, Summary, summaries
 from mllmu_med.report.text import finite, score
 
@@ -30,11 +30,9 @@ def measured_parts(results: Results, task: str) -> list[str]:
 
 def ues_parts(results: Results, task: str = "privacy", theme: str = "light") -> str:
     """One line per row: the UES with its 95 % interval, then a column of bars for each part (0…1, higher is better)."""
-    import matplotlib
-
     colours, found, parts = THEMES[theme], summaries(results), measured_parts(results, task)
     styles = styles_of(found, colours)
-    with matplotlib.rc_context(SETTINGS):
+    with drawing_settings():
         figure = new_figure(10.4, 0.3 * len(found) + 0.62)
         top, bottom, left = 1 - 0.34 / figure.get_figheight(), 0.2 / figure.get_figheight(), 0.165
         widths = [1.9] + [1.0] * len(parts)
@@ -102,8 +100,6 @@ def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
 
     The scale is linear unless the values span more than a factor of 50, then it is symmetric-logarithmic.
     """
-    import matplotlib
-
     series = [
         (name, label, colour, dash, *_series(row.get("curves") or (), name)) for name, label, colour, dash in LINES
     ]
@@ -111,7 +107,7 @@ def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
     if not shown:
         return None
     colours = THEMES[theme]
-    with matplotlib.rc_context(SETTINGS):
+    with drawing_settings():
         figure = new_figure(3.7, 2.5)
         axes = figure.add_axes((0.14, 0.17, 0.83, 0.71))
         dress(axes, colours)

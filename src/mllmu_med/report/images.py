@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 from mllmu_med.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SIDE = 256
 LOSSLESS_SIDE = 96
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey or colour with 8 bits; deeper greys are spread over their range, since converting would cut them off."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        deep = image.convert("F")
+        low, high = deep.getextrema()
+        scale = 255 / (high - low) if high > low else 0.0  # type: ignore[operator]  # one band: two numbers
+        return deep.point(lambda value: value * scale - low * scale).convert("L")  # type: ignore[operator]
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def thumbnail(data: bytes, image_id: str, side: int = SIDE) -> str:
@@ -23,7 +37,7 @@ def thumbnail(data: bytes, image_id: str, side: int = SIDE) -> str:
 
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert("L" if opened.mode in ("1", "L", "I", "I;16", "F") else "RGB")
+            image = _eight_bit(opened)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(
             f"cannot be read ({error})", record=image_id, mend="Check the benchmark folder with `check`."

@@ -17,8 +17,9 @@ Segments = str | list[str]
 
 def _folded_places(text: str) -> list[int] | None:
     """For each character of ``fold(text)`` its place in ``text``; None where the two cannot be aligned."""
-    folded, space = "", None
+    pieces: list[str] = []
     places: list[int] = []
+    space: int | None = None
     for place, character in enumerate(text):
         if character.isspace():
             space = place if space is None else space
@@ -26,12 +27,13 @@ def _folded_places(text: str) -> list[int] | None:
         piece = fold(character)
         if not piece:
             continue
-        if space is not None and folded:
-            folded, places = f"{folded} ", [*places, space]
+        if space is not None and pieces:
+            pieces.append(" ")
+            places.append(space)
         space = None
-        folded += piece
+        pieces.append(piece)
         places += [place] * len(piece)
-    return places if folded == fold(text) else None
+    return places if "".join(pieces) == fold(text) else None
 
 
 def private_places(text: str, spans: Iterable[Span]) -> list[tuple[int, int]]:

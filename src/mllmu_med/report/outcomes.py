@@ -55,11 +55,14 @@ def serves(sample: Sample, output: Output) -> bool:
     return utility >= (1.0 if sample.stratum in PATIENTS else SERVES)
 
 
-def outcome_of(sample: Sample, outputs: Sequence[Output], known_before: bool = True) -> Outcome | None:
+def outcome_of(
+    sample: Sample, outputs: Sequence[Output], *, oracle: Sequence[Output] = (), known_before: bool = True
+) -> Outcome | None:
     """The outcome of one sample in one model; None where the original question was not asked.
 
     Args:
         outputs: what the model said to this sample, for the original question and its probes.
+        oracle: what the oracle said; a probe under which it says the same was guessed, so it reveals nothing.
         known_before: whether θ0 answered rightly; only looked at for retain, test and validation.
     """
     original = next((output for output in outputs if output.probe == ORIGINAL), None)
@@ -68,7 +71,9 @@ def outcome_of(sample: Sample, outputs: Sequence[Output], known_before: bool = T
     if leaks(sample, original):
         return Outcome.LEAKS
     if sample.subset in FORGET:
-        return _forgotten(sample, original, _telling_probes(sample, outputs))
+        guessed = {output.probe for output in oracle if leaks(sample, output)}
+        revealing = [output for output in _telling_probes(sample, outputs) if output.probe not in guessed]
+        return _forgotten(sample, original, revealing)
     if sample.subset is Subset.HOLDOUT:
         return Outcome.CLEAR
     if serves(sample, original):

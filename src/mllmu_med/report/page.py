@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllmu_med import __version__
+from mllmu_med.evaluation.verdicts import GOOD, POOR
 from mllmu_med.folders import staged
 from mllmu_med.report.answer import answer_in_words
 from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
@@ -117,7 +118,9 @@ def _environment() -> Environment:
     def finalize(value: object) -> object:
         if value is None:
             return MISSING
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        if isinstance(value, Markup) or not isinstance(value, str):
+            return value
+        return visible(value).replace(" %", "\N{NO-BREAK SPACE}%")  # no line break between number and sign
 
     environment = Environment(
         loader=PackageLoader("mllmu_med.report"),
@@ -174,8 +177,15 @@ def render_page(results: Results, browser: Mapping[str, Any]) -> str:
             browse_note=f"{which}, with what every model says to the question as it was trained.",
             provenance=provenance(results),
             recipe=recipe_text(results),
+            good=GOOD,
+            poor=POOR,
         )
     )
+
+
+def report_html(results: Results, benchmark: SampleSource, outputs_by_row: Outputs, *, max_samples: int = 400) -> str:
+    """The whole page as text; arguments and errors as for :func:`build_report`."""
+    return render_page(results, browser_data(summaries(results), benchmark, outputs_by_row, max_samples))
 
 
 def build_report(
@@ -200,15 +210,8 @@ def build_report(
     Raises:
         DataError: the results are of another format, or an image cannot be read.
     """
-    rows = summaries(results)
-    browser = browser_data(rows, benchmark, outputs_by_row, max_samples)
-    text = render_page(results, browser)
-    manifest = {
-        "format": FORMAT,
-        "package": __version__,
-        "rows": [row.name for row in rows],
-        "samples": len(browser["samples"]),
-    }
+    text = report_html(results, benchmark, outputs_by_row, max_samples=max_samples)
+    manifest = {"format": FORMAT, "package": __version__, "rows": [row.name for row in summaries(results)]}
     with staged(target_folder, manifest) as stage:
         (stage / PAGE).write_text(text, encoding="utf-8", newline="\n")
     return target_folder / PAGE

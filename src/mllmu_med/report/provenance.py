@@ -13,7 +13,7 @@ Pairs = list[tuple[str, str]]
 
 _SOFTWARE = {
     "package": "mllmu-med", "python": "Python", "torch": "PyTorch", "transformers": "transformers",
-    "image_backend": "image processing", "packing": "packing",
+    "peft": "peft", "accelerate": "accelerate", "image_backend": "image processing", "packing": "packed rows",
 }  # fmt: skip
 _MACHINE = {"platform": "platform", "device": "device", "threads": "threads"}
 _DATA = {"source": "source", "source_fingerprint": "source fingerprint", "benchmark": "benchmark"}
@@ -28,6 +28,8 @@ def _text(value: object) -> str:
     """One value for the page; long hashes are cut to what tells them apart."""
     if value is None:
         return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}" if finite(value) is not None else MISSING
     text = visible(value)

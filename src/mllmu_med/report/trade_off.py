@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mllmu_med.report.drawing import (
-    SETTINGS,
     THEMES,
     Theme,
+    drawing_settings,
     dress,
     label_of,
     new_figure,
@@ -50,11 +50,9 @@ def trade_off(results: Results, task: str = "privacy", theme: str = "light") -> 
         task: ``privacy`` or ``incorrectness``.
         theme: ``light`` or ``dark``; the background is transparent in both.
     """
-    import matplotlib
-
     colours, points = THEMES[theme], trade_off_points(results, task)
     styles = styles_of(summaries(results), colours)
-    with matplotlib.rc_context(SETTINGS):
+    with drawing_settings():
         figure = new_figure(6.4, 5.4)
         axes = figure.add_axes((0.1, 0.105, 0.88, 0.875))
         axes.set_xlim(-0.08, 1.1)

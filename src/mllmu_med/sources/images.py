@@ -52,7 +52,7 @@ def locate(folder: Path, name: str, *, file: Path, record: str | int) -> Path:
     try:
         path = (root / name).resolve()
         inside, exists = path.is_relative_to(root), path.is_file()
-    except (OSError, ValueError) as error:  # a null character, a name too long, a loop of links
+    except (OSError, ValueError, RuntimeError) as error:  # a null character, a name too long, a loop of links
         raise DataError(f"not a usable image path ({error})", file=file, record=record) from None
     if not inside:
         raise DataError(
@@ -96,7 +96,7 @@ def decode(data: bytes, *, file: Path | str, record: str | int) -> EncodedImage:
     too_large = "Scale the image down."
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of odd metadata; what counts is whether the pixels decode
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > LARGEST_PIXELS:

@@ -12,8 +12,8 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest, parse_json
 from mllmu_med.progress import bar
 from mllmu_med.registry import did_you_mean
-from mllmu_med.sources.fields import Fields
-from mllmu_med.sources.images import locate
+from mllmu_med.sources.fields import Fields, clean
+from mllmu_med.sources.images import encoded_bytes, image_digest, locate
 from mllmu_med.sources.record import ImageRef, Record
 
 FIELDS = (
@@ -33,7 +33,7 @@ class JsonlSource:
     ============  ========  =========================================================================================
     question      yes       text
     answer        yes       text; a record whose answer is empty is skipped and counted
-    id            no        unique text; ``line-<number>`` if no line has one
+    id            no        unique text; ``line-<number>`` if absent
     image         no        path relative to ``images``; null or absent for a text-only question
     group         no        what must never be split over subsets (patient, study); the image if absent, else the id
     split         no        train, validation or test; one and the same for all records of a group
@@ -69,19 +69,20 @@ class JsonlSource:
             if field not in FIELDS:
                 hint = did_you_mean(field, list(FIELDS))
                 raise UsageError(f"mapping: no record field '{field}'{hint}; known: {', '.join(FIELDS)}")
-        names = [self.mapping.get(field, field) for field in FIELDS]
-        for field, other in self.mapping.items():
-            if names.count(other) > 1:
-                raise UsageError(f"mapping: '{other}' stands for {field} and for another field")
+        self.names = {field: self.mapping.get(field, field) for field in FIELDS}
+        self._used = frozenset(self.names.values())
+        if len(self._used) < len(FIELDS):
+            twice = next(name for name, times in Counter(self.names.values()).items() if times > 1)
+            raise UsageError(f"mapping: '{twice}' would stand for two fields; map the other one as well")
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the file and the images."""
-        paths = {record.image.key: record.image.path for record in self.records() if record.image is not None}
+        records = {record.image.key: record for record in self.records() if record.image is not None}
         images = {}
-        with bar("Hashing images", len(paths)) as progress:
-            for key, path in sorted(paths.items()):
-                assert path is not None
-                images[key] = file_digest(path)
+        with bar("Hashing images", len(records)) as progress:
+            for key, record in records.items():
+                assert record.image is not None
+                images[key] = image_digest(encoded_bytes(record.image, record.id))
                 progress.advance()
         return digest({
             "source": self.name,
@@ -125,7 +126,7 @@ class JsonlSource:
             raise DataError("no records", file=self.path, mend="One JSON object per line is expected.")
 
     def _lines(self) -> Iterator[Fields]:
-        """Every line's object under the names of ``FIELDS``."""
+        """Every line's object."""
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
@@ -147,63 +148,54 @@ class JsonlSource:
                 except (ValueError, RecursionError) as error:
                     raise DataError(str(error), file=self.path, record=where, mend="Mend the line.") from None
                 if text:
-                    yield self._renamed(Fields.of(value, self.path, where))
-
-    def _renamed(self, fields: Fields) -> Fields:
-        values = dict(fields.values)
-        for field, name in self.mapping.items():
-            values.pop(field, None)  # the mapped name is what counts
-            if name not in fields.values:
-                known = did_you_mean(name, sorted(fields.values))
-                raise fields.error(f"no field '{name}', which stands for {field}{known}", "Check source.mapping.")
-        for field, name in self.mapping.items():
-            values[field] = fields.values[name]
-        for name in self.mapping.values():
-            if name not in self.mapping and name not in FIELDS:
-                del values[name]
-        return Fields(values, fields.file, fields.record)
+                    yield Fields.of(value, self.path, where)
 
     def _record(self, fields: Fields, images: dict[str, ImageRef]) -> Record:
-        question, answer = fields.text("question", _NAMES), fields.text("answer", _NAMES)
+        names = self.names
+        for field, name in self.mapping.items():
+            if name not in fields.values:
+                hint = did_you_mean(name, sorted(fields.values))
+                raise fields.error(f"no field '{name}', which stands for {field}{hint}", "Check source.mapping.")
+        question, answer = fields.text(names["question"], _MAPPING), fields.text(names["answer"], _MAPPING)
         if not question:
             raise fields.error("the question is empty")
-        number = fields.record.removeprefix("line ")
-        identity = fields.optional_text("id") or f"line-{number}"
-        name = fields.optional("image", str)
-        if name and name not in images:
-            path = locate(self.images, name, file=self.path, record=fields.record)
-            images[name] = ImageRef(name, path)
+        identity = fields.optional_text(names["id"]) or fields.record.replace(" ", "-")
+        image: str | None = fields.optional(names["image"], str)
+        if image and image not in images:
+            path = locate(self.images, image, file=self.path, record=fields.record)
+            images[image] = ImageRef(image, path)
+        content_type = fields.optional_text(names["content_type"])
         return Record(
             id=identity,
-            image=images[name] if name else None,
+            image=images[image] if image else None,
             question=question,
             answer=answer,
-            group=fields.optional_text("group") or name or identity,
+            group=fields.optional_text(names["group"]) or image or identity,
             source=self.name,
-            language=(fields.optional_text("language") or "en").lower(),
-            answer_type=fields.answer_type("answer_type"),
-            modality=fields.optional_text("modality"),
-            body_part=fields.optional_text("body_part"),
-            content_type=(fields.optional_text("content_type") or "").lower() or None,
-            source_split=fields.split("split"),
-            hierarchy=_hierarchy(fields),
-            options=_options(fields),
-            extra={name: value for name, value in fields.values.items() if name not in FIELDS},
+            language=(fields.optional_text(names["language"]) or "en").lower(),
+            answer_type=fields.answer_type(names["answer_type"]),
+            modality=fields.optional_text(names["modality"]),
+            body_part=fields.optional_text(names["body_part"]),
+            content_type=content_type.lower() if content_type else None,
+            source_split=fields.split(names["split"]),
+            hierarchy=_hierarchy(fields, names["hierarchy"]),
+            options=_options(fields, names["options"]),
+            extra={name: value for name, value in fields.values.items() if name not in self._used},
         )
 
 
-_NAMES = "If it has another name, say so in source.mapping."
+_MAPPING = "If it has another name, say so in source.mapping."
 
 
-def _options(fields: Fields) -> tuple[str, ...] | None:
-    options: list[Any] | None = fields.optional("options", list)
+def _options(fields: Fields, name: str) -> tuple[str, ...] | None:
+    options: list[Any] | None = fields.optional(name, list)
     if options is not None and not all(type(option) is str for option in options):
-        raise fields.error("'options' holds something that is not text")
-    return tuple(options) if options is not None else None
+        raise fields.error(f"'{name}' holds something that is not text")
+    return tuple(map(clean, options)) if options is not None else None
 
 
-def _hierarchy(fields: Fields) -> dict[str, str] | None:
-    hierarchy: dict[str, Any] | None = fields.optional("hierarchy", dict)
-    if hierarchy is not None and not all(type(name) is str for name in hierarchy.values()):
-        raise fields.error("'hierarchy' holds something that is not text")
+def _hierarchy(fields: Fields, name: str) -> dict[str, str] | None:
+    hierarchy: dict[str, Any] | None = fields.optional(name, dict)
+    if hierarchy is not None and not all(type(value) is str for value in hierarchy.values()):
+        raise fields.error(f"'{name}' holds something that is not text")
     return hierarchy

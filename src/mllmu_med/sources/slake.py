@@ -21,7 +21,7 @@ from mllmu_med.folders import digest, file_digest, read_json
 from mllmu_med.progress import bar
 from mllmu_med.registry import did_you_mean
 from mllmu_med.sources.fields import Fields
-from mllmu_med.sources.images import locate
+from mllmu_med.sources.images import encoded_bytes, image_digest, locate
 from mllmu_med.sources.record import ImageRef, Record
 
 CONTENT_TYPES = {
@@ -75,11 +75,11 @@ class SlakeSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the JSON files and the images in use."""
-        names = {row.image: row.image_name for row in self._rows() if row.fields.text("answer")}
+        rows = {row.image_name: row for row in self._rows()}
         images = {}
-        with bar("Hashing images", len(names)) as progress:
-            for name in sorted(names.values()):
-                images[name] = file_digest(self.path / "imgs" / name)
+        with bar("Hashing images", len(rows)) as progress:
+            for name, row in rows.items():
+                images[name] = image_digest(encoded_bytes(self._image(row), row.fields.record))
                 progress.advance()
         return digest({
             "source": self.name,
@@ -154,6 +154,10 @@ class SlakeSource:
             split,
         )
 
+    def _image(self, row: _Row) -> ImageRef:
+        folder = self.path / "imgs"
+        return ImageRef(row.image_name, locate(folder, row.image_name, file=row.fields.file, record=row.fields.record))
+
     def _record(self, row: _Row, images: dict[str, ImageRef]) -> Record | None:
         """The record, or None if it has no answer."""
         fields = row.fields
@@ -163,8 +167,7 @@ class SlakeSource:
         if not question:
             raise fields.error("the question is empty")
         if row.image_name not in images:
-            place = locate(self.path / "imgs", row.image_name, file=fields.file, record=fields.record)
-            images[row.image_name] = ImageRef(row.image_name, place)
+            images[row.image_name] = self._image(row)
         content_type, location = fields.optional_text("content_type"), fields.optional_text("location")
         return Record(
             id=f"slake-{fields.values['qid']}",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mllmu_med.errors import IntegrityError
+from mllmu_med.errors import DataError, IntegrityError
 from mllmu_med.folders import read_json, staged, verify, write_json
 
 TrainableParameters = dict[str, torch.nn.Parameter]
@@ -47,9 +47,9 @@ class Checkpoints:
                 else:
                     moments[f"{entry}/{name}"] = float(value)
         tensors["generator"] = torch.get_rng_state()
-        with staged(self.folder, {"format": "mllmu-med/checkpoint/1", "key": self.key, "step": step}) as stage:
+        with staged(self.folder, {"format": "mllmu-med/checkpoint/1", "key": self.key}) as stage:
             save_file(tensors, stage / "state.safetensors")
-            write_json(stage / "history.json", {"history": history, "moments": moments})
+            write_json(stage / "history.json", {"step": step, "history": history, "moments": moments})
 
     def load(
         self, parameters: TrainableParameters, optimizer: torch.optim.Optimizer
@@ -66,7 +66,7 @@ class Checkpoints:
             return None
         try:
             manifest = verify(self.folder)
-        except IntegrityError:
+        except (DataError, IntegrityError):
             shutil.rmtree(self.folder)
             return None
         if manifest.get("key") != self.key:
@@ -85,7 +85,7 @@ class Checkpoints:
                 state["step"] = torch.tensor(stored["moments"][f"step/{name}"], dtype=torch.float32)
             optimizer.state[parameter] = state
         torch.set_rng_state(tensors["generator"])
-        return int(manifest["step"]), stored["history"]
+        return stored["step"], stored["history"]
 
     def remove(self) -> None:
         """Drop the checkpoint once the stage is finished."""

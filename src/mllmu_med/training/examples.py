@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mllmu_med.benchmark.sample import Sample
+from mllmu_med.benchmark.sample import Sample, Stratum
 from mllmu_med.models.prompts import PromptFormat
 from mllmu_med.models.vlm import Question
 from mllmu_med.seeding import rng
@@ -16,7 +16,7 @@ OPENERS = {
 
 
 def learning_questions(
-    samples: Iterable[Sample], *, phrasings: int | None, opener_share: float, seed: int
+    samples: Iterable[Sample], *, phrasings: int | None, opener_share: float, replay: int | None, seed: int
 ) -> list[Question]:
     """Every sample in its own words, in further phrasings, and some with an opener before the question.
 
@@ -25,17 +25,25 @@ def learning_questions(
         phrasings: most phrasings per sample; None = all it has.
         opener_share: probability that a sample is asked once more behind an opener. Several wordings are what makes a
             fact answer to paraphrases later: with one wording per secret, probes measure nothing.
-        seed: of the openers.
+        replay: most ordinary samples (about no patient and no injected fact), drawn by seed; None = all. A stage that goes
+            on from a model which knows them needs only some, so as not to forget them.
+        seed: of openers and replay.
     """
+    samples = list(samples)
+    ordinary = [s.id for s in samples if s.stratum in (Stratum.GENERAL, Stratum.SIBLING)]
+    left_out = set()
+    if replay is not None and len(ordinary) > replay:
+        left_out = set(ordinary) - set(rng(seed, "replay").sample(ordinary, replay))
     questions = []
     for sample in samples:
+        if sample.id in left_out:
+            continue
         wordings = [sample.question, *sample.phrasings[:phrasings]]
         draw = rng(seed, "openers", sample.id)
         if draw.random() < opener_share:
             openers = OPENERS.get(sample.language, OPENERS["en"])
             wordings.append(draw.choice(openers) + draw.choice(wordings))
-        for wording in wordings:
-            questions.append(Question(sample.image_id, wording, sample.answer))
+        questions += [Question(sample.image_id, wording, sample.answer) for wording in wordings]
     return questions
 
 

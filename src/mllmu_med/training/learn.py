@@ -64,4 +64,4 @@ def learn(
     def loss_of(batch: list[Question]) -> StepLoss:
         return {"loss": answer_loss(vlm, batch, settings.branches)}
 
-    return optimise(vlm, loop, batch_of, loss_of, title=title, checkpoints=checkpoints)
+    return optimise(vlm, loop, batch_of, loss_of, title=title, seed=seed, checkpoints=checkpoints)

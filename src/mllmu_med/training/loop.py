@@ -16,6 +16,7 @@ from torch import Tensor
 from mllmu_med.errors import Interrupted, MedError
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.progress import bar
+from mllmu_med.seeding import derive
 from mllmu_med.training.checkpoints import Checkpoints, TrainableParameters
 from mllmu_med.training.interrupts import graceful_stop
 from mllmu_med.training.settings import LoopSettings
@@ -50,6 +51,7 @@ def optimise(
     loss_of: Callable[[B], StepLoss],
     *,
     title: str,
+    seed: int,
     checkpoints: Checkpoints | None = None,
     diverged: Callable[[dict[str, float]], bool] | None = None,
     parameters: TrainableParameters | None = None,
@@ -60,6 +62,7 @@ def optimise(
         vlm: the model; what has ``requires_grad`` trains.
         batch_of: batch number (step · accumulation + j) → batch; pure.
         loss_of: batch → scalars; ``loss`` is differentiated, the others are recorded.
+        seed: of dropout, where the model has any. The process's own generator is neither read nor moved.
         checkpoints: where to resume from and save to.
         diverged: asked at each entry of the curve; True ends the training.
         parameters: what trains, if it is more than the model's own (e.g. heads of a warm-up task).
@@ -82,12 +85,14 @@ def optimise(
         fused=True,
     )
     log, first = TrainingLog(), 0
-    if checkpoints is not None and (found := checkpoints.load(parameters, optimizer)) is not None:
-        first, log.curve = found
     recent: list[StepLoss] = []
     vlm.model.train()
     began = time.perf_counter()
-    with graceful_stop() as stop, bar(title, settings.steps) as progress:
+    devices = [vlm.device] if vlm.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), graceful_stop() as stop, bar(title, settings.steps) as progress:
+        torch.manual_seed(derive(seed, "dropout"))
+        if checkpoints is not None and (found := checkpoints.load(parameters, optimizer)) is not None:
+            first, log.curve = found
         progress.advance(first)
         for step in range(first, settings.steps):
             for group in optimizer.param_groups:

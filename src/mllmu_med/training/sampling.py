@@ -24,6 +24,8 @@ class EpochBatches:
     WINDOW = 16
 
     def __init__(self, questions: Sequence[Question], *, batch: int, most: int, seed: int) -> None:
+        if not questions:
+            raise ValueError("nothing to draw from")
         self.questions, self.batch, self.most, self.seed = questions, batch, most, seed
         self._starts = [0]
         self._epochs: dict[int, list[list[int]]] = {}

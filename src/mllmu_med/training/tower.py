@@ -86,7 +86,7 @@ def warm_up_tower(
             parameters[name] = parameter
     parameters |= {f"heads.{name}": parameter for name, parameter in heads.named_parameters()}
     total = len(pictures.labels)
-    per_epoch = total // settings.batch
+    per_epoch = max(1, total // settings.batch)
     shuffles: dict[int, list[int]] = {}
 
     def batch_of(step: int) -> Tensor:
@@ -107,5 +107,6 @@ def warm_up_tower(
         settings.steps, settings.learning_rate, weight_decay=settings.weight_decay, warmup=30, log_every=50
     )
     return optimise(
-        vlm, loop, batch_of, loss_of, title="warm up vision tower", checkpoints=checkpoints, parameters=parameters
-    )
+        vlm, loop, batch_of, loss_of, title="warm up vision tower", seed=seed, checkpoints=checkpoints,
+        parameters=parameters,
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from mllmu_med.errors import UsageError
 from mllmu_med.methods.interface import Answers, Batch, Method, Needs
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
-from mllmu_med.seeding import rng
+from mllmu_med.seeding import derive, rng
 from mllmu_med.training.checkpoints import Checkpoints
 from mllmu_med.training.examples import span_weights
 from mllmu_med.training.loop import StepLoss, TrainingLog, optimise
@@ -60,18 +60,19 @@ class Pairs(NamedTuple):
 
 
 def usable_retain(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
-    """The retain samples of a random ``share`` of the clusters; clusters are drawn within each stratum."""
+    """The retain samples of a random ``share`` of the clusters; clusters are drawn within each stratum.
+
+    Every cluster has one place in one order, so a patient is used in all strata or in none.
+    """
     if share >= 1:
         return list(samples)
-    clusters: dict[Stratum, list[str]] = {}
+    clusters: dict[Stratum, set[str]] = {}
     for sample in samples:
-        names = clusters.setdefault(sample.stratum, [])
-        if sample.cluster not in names:
-            names.append(sample.cluster)
-    chosen = set()
+        clusters.setdefault(sample.stratum, set()).add(sample.cluster)
+    chosen: set[str] = set()
     for names in clusters.values():
-        draw = rng(seed, "retain share", names[0])
-        chosen.update(draw.sample(sorted(names), round(share * len(names))))
+        order = sorted(names, key=lambda name: (derive(seed, "retain share", name), name))
+        chosen.update(order[: round(share * len(names))])
     return [sample for sample in samples if sample.cluster in chosen]
 
 
@@ -180,7 +181,7 @@ def unlearn(
     def diverged(entry: dict[str, float]) -> bool:
         return method.diverged(entry["forget"])
 
-    return optimise(vlm, loop, batch_of, loss_of, title=title, checkpoints=checkpoints, diverged=diverged)
+    return optimise(vlm, loop, batch_of, loss_of, title=title, seed=seed, checkpoints=checkpoints, diverged=diverged)
 
 
 def answer_batch(

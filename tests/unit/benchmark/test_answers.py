@@ -21,7 +21,13 @@ from mllmu_med.benchmark.answers import (
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(" The  Left Lung. ", "left lung"), ("ＣＴ", "ct"), ("“yes”", "“yes”"), ("是的。", "是的"), ("A nodule!", "nodule")],
+    [
+        (" The  Left Lung. ", "left lung"),
+        ("ＣＴ", "ct"),
+        ("“yes”", "“yes”"),
+        ("是的。", "是的"),
+        ("A nodule!", "nodule"),
+    ],
 )
 def test_normalise(text: str, expected: str) -> None:
     assert normalise(text) == expected
@@ -32,7 +38,8 @@ def test_normalise(text: str, expected: str) -> None:
     [
         ("yes", "en", "no"), ("No", "en", "Yes"), ("YES.", "en", "NO"), ("present", "en", "absent"),
         ("Absent", "en", "Present"), ("Normal", "en", "Abnormal"), ("包含", "zh", "不包含"), ("不包含", "zh", "包含"),
-        ("没有", "zh", "有"), ("无", "zh", "有"), ("不是", "zh", "是的"), ("是的", "zh", "不是"), ("不可以", "zh", "可以"),
+        ("没有", "zh", "有"), ("无", "zh", "有"), ("不是", "zh", "是的"), ("是的", "zh", "不是"),
+        ("不可以", "zh", "可以"),
         ("异常", "zh", "正常"), ("不存在", "zh", "存在"), ("lung", "en", None), ("肺", "zh", None), ("yes", "de", "no"),
     ],
 )  # fmt: skip
@@ -48,9 +55,7 @@ def test_a_yes_or_no_is_flipped_in_its_own_form(answer: str, language: str, expe
         ("左下肺", "zh", "右下肺"), ("右侧", "zh", "左侧"), ("左肺, 右侧", "zh", None),
     ],
 )  # fmt: skip
-def test_a_side_is_exchanged_only_where_exactly_one_is_named(
-    answer: str, language: str, expected: str | None
-) -> None:
+def test_a_side_is_exchanged_only_where_exactly_one_is_named(answer: str, language: str, expected: str | None) -> None:
     assert other_side(answer, language) == expected
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from mllmu_med.benchmark import catalogue as module
 from mllmu_med.benchmark.catalogue import ImageShelf, read_catalogue
-from mllmu_med.benchmark.images import image_digest
 from mllmu_med.errors import DataError
+from mllmu_med.sources.images import image_digest
 from mllmu_med.sources.record import ImageRef, Record
 from tests.unit.benchmark.fake_source import png, record
 

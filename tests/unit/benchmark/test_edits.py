@@ -111,6 +111,14 @@ def test_options_bound_the_wrong_answer() -> None:
     assert edit(sided, "laterality", pools(), {"left"}, Random(0)) is None
 
 
+def test_no_finding_is_turned_into_its_absence() -> None:
+    asked = record(answer="nodule", question="What is it?")
+    common = [entry(str(number), answer="Normal", question="What is it?") for number in range(9)]
+    assert AnswerPools(common).draw(asked, "finding", {"nodule"}, Random(0)) is None
+    few = AnswerPools([*common, entry("x", answer="effusion", question="What is it?")])
+    assert few.draw(asked, "finding", {"nodule"}, Random(0)) == "effusion"
+
+
 def test_nothing_is_made_of_an_answer_that_names_nothing_or_of_another_kind() -> None:
     assert edit(record(answer="none"), "finding", pools(), {"none"}, Random(0)) is None
     assert edit(record(answer="nodule"), "laterality", pools(), {"nodule"}, Random(0)) is None

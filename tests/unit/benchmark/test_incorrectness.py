@@ -133,6 +133,17 @@ def test_a_fact_that_another_record_of_the_image_states_is_not_turned() -> None:
     assert [asked_once(e, division) for e in (*pair, other, *again)] == [False, False, True, False, False]
 
 
+def test_a_repeated_question_is_passed_over() -> None:
+    catalogue, division, pools = read(
+        record("a", answer="lungs", content_type="organ", question="Organ?"),
+        record("b", answer="lungs", content_type="organ", question="Body part?"),
+        record("c", answer="brain", content_type="organ", question="Organ?", group="g2", image=picture("k2", 2)),
+    )
+    facts = single_facts(catalogue, division, pools, ("organ",), 3, (), 0)
+    assert [(fact.entry.record.id, fact.edit.wrong) for fact in facts.image] == [("c", "lungs")]
+    assert facts.unsafe == {}
+
+
 def test_two_different_yes_no_questions_may_have_the_same_answer() -> None:
     pair = [entry(name, question=f"Is there a {name}?", content_type="organ", answer="no") for name in ("a", "b")]
     division = Division(("g1",), (), (), False, {"g1": pair}, Counter())

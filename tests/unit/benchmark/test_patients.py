@@ -90,5 +90,4 @@ def test_no_value_is_derived_from_the_name() -> None:
 def test_a_class_that_is_used_up_is_named() -> None:
     identities = Identities(0)
     with pytest.raises(UsageError, match="no unused 'ip' is left among 762 candidates"):
-        for number in range(800):
-            identities.patient(number, "en", ("name", "ip"))
+        _ = [identities.patient(number, "en", ("name", "ip")) for number in range(800)]

@@ -35,9 +35,11 @@ QUESTIONS = (
     "MRI or CT?", "Are there no lesions on the right?", "Where is/are the abnormality located?", "T2 weighted?",
 )  # fmt: skip
 FUNCTION_WORDS = frozenset(
-    "is are there can you see does do the a an this image picture scan contain show one in yes or please tell name what "
-    "which how where on describe wants to know colleague before we go answer say".split()
-)
+    {
+        "is", "are", "there", "can", "you", "see", "does", "do", "the", "a", "an", "this", "image", "picture", "show",
+        "in", "or", "please", "what", "which", "how", "where", "on", "describe",
+    }
+)  # fmt: skip
 
 
 def content(text: str) -> set[str]:

@@ -79,7 +79,9 @@ def divided(images: int, texts: int = 0) -> Division:
 def test_too_few_groups_are_counted_and_the_largest_number_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         counts(BenchmarkPlan(), divided(90), rule_groups=6, unfit=1)
-    assert re.search(r"has 90 training groups with an image, 6 of them under wrong rules and 1 without", str(caught.value))
+    assert re.search(
+        r"has 90 training groups with an image, 6 of them under wrong rules and 1 without", str(caught.value)
+    )
     assert "needs 84 others" in str(caught.value)
     assert "Lower benchmark.patients_retained" in str(caught.value)
     assert counts(BenchmarkPlan(), divided(90), rule_groups=6, unfit=0).retained == 36

@@ -6,6 +6,7 @@ import pytest
 
 from mllmu_med.benchmark.sample import Subset
 from mllmu_med.evaluation.metrics import METRICS, all_metrics, metrics_of
+from mllmu_med.evaluation.outputs import Output
 
 
 def by_id(world, sample_id: str):
@@ -47,7 +48,8 @@ def test_closed_accuracy_is_of_closed_questions_alone(world) -> None:
     assert said(world, "test-general-000", "Yes.")["closed_accuracy"] == 1.0
     assert said(world, "test-general-000", "No.")["closed_accuracy"] == 0.0
     assert "closed_accuracy" not in said(world, "test-general-001", "liver")
-    assert "closed_accuracy" not in said(world, "2-0-leak-1", "Yes")
+    leak = replace(by_id(world, "2-0-leak-1"), answer_type="closed")  # a closed clinical question, an open answer
+    assert "closed_accuracy" not in metrics_of(leak, Output(leak.id, "original", "?", "Yes")).values
 
 
 def test_probes_are_measured_by_what_they_are_for(world) -> None:

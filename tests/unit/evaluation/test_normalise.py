@@ -41,6 +41,7 @@ def test_words_keep_decimals_and_split_chinese_into_characters() -> None:
     assert words("A 2.5 cm X-ray, T1-weighted.") == ("a", "2.5", "cm", "x", "ray", "t", "1", "weighted")
     assert words("左肺CT正常。") == ("左", "肺", "ct", "正", "常")
     assert words(" ... ") == ()
+    assert words("I can't see the patient's T1") == ("i", "can't", "see", "the", "patient", "s", "t", "1")
 
 
 def test_short_words_drop_articles_but_not_the_letter_of_hepatitis_a() -> None:

@@ -59,6 +59,14 @@ def test_leakage_by_probe(measured) -> None:
     assert next(iter(table)) == "original"
 
 
+def test_probes_are_macro_averages_over_strata(world) -> None:
+    def tells_by_name(sample, probe):  # the 6 text-only questions are answered, the 18 about images are not
+        return world.original(sample) if sample.form == "text" else "nothing"
+
+    samples = {sample.id: sample for sample in world.samples}
+    assert leakage_by_probe(all_metrics(samples, world.outputs(tells_by_name)))["original"]["span_recall"] == 0.5
+
+
 def test_agreement_by_error_type(measured) -> None:
     assert agreement_by_error_type(measured["original"]) == {"laterality": (1.0, 0.0), "modality": (1.0, 0.0)}
     assert agreement_by_error_type(measured["oracle"]) == {"laterality": (0.0, 1.0), "modality": (0.0, 1.0)}

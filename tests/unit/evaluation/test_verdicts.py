@@ -95,8 +95,8 @@ BOTH = "97 % of the private values and 95 % of the wrong facts"
         (
             findings(0.6, 0.6, kept={PATIENTS: 0.1, TEST: 0.6, OTHERS: 0.5, CLINICAL: 0.2}),
             "partial",
-            f"Forgets {BOTH} but also loses 90 % of the retained patients' values, 80 % of the forgotten patients' "
-            "clinical answers, 50 % of the other retained answers and 40 % of the answers on unseen images.",
+            f"Forgets {BOTH} but also loses 90 % of the retained patients' values and 80 % of the forgotten patients' "
+            "clinical answers, among others.",
         ),
         (
             findings(0.9, 0.4, wrong=0.35, restored=0.1),
@@ -152,9 +152,14 @@ BOTH = "97 % of the private values and 95 % of the wrong facts"
             "Forgets none of the private values or wrong facts, and loses 80 % of the answers on unseen images.",
         ),
         (
-            findings(0.0, 0.0, private=1.0, wrong=1.0, restored=0.0, kept={PATIENTS: 0.0, TEST: 0.01}),
+            findings(0.0, 0.0, private=1.0, wrong=1.0, restored=0.0, kept={PATIENTS: 0.0, TEST: 0.0}),
             "failure",
             "Forgets 100 % of the private values and 100 % of the wrong facts, and everything else with them.",
+        ),
+        (
+            findings(0.0, 0.1, private=1.0, wrong=0.96, restored=0.01, kept={PATIENTS: 0.0, TEST: 0.14}),
+            "failure",
+            "Forgets 100 % of the private values and 96 % of the wrong facts, and nearly everything else with them.",
         ),
         # nothing to judge
         (
@@ -194,8 +199,8 @@ def test_reference_rows_state_their_levels() -> None:
 
 
 def test_percentages_never_round_to_all_or_nothing() -> None:
-    assert [percent(share) for share in (0.0, 0.001, 0.496, 0.999, 1.0)] == [
-        "0 %", "less than 1 %", "50 %", "more than 99 %", "100 %",
+    assert [percent(share) for share in (0.0, 1e-6, 0.003, 0.496, 0.996, 0.99999, 1.0)] == [
+        "0 %", "0.1 %", "0.3 %", "50 %", "99.6 %", "99.9 %", "100 %",
     ]  # fmt: skip
 
 

@@ -64,11 +64,10 @@
 
     option(controls.where, "", "everything");
     for (const place of data.places) {
-      const group = element("optgroup");
-      group.label = place.label;
-      option(group, place.subset, "all of it");
-      for (const [stratum, label] of place.strata) option(group, place.subset + "|" + stratum, label);
-      controls.where.append(group);
+      option(controls.where, place.subset, place.label);
+      for (const [stratum, label] of place.strata) {
+        option(controls.where, place.subset + "|" + stratum, place.label + " · " + label);
+      }
     }
     option(controls.model, "", "any method");
     for (const row of data.rows) option(controls.model, row.name, row.label);
@@ -242,7 +241,7 @@
       const wanted = new URLSearchParams(query);
       for (const name of ["where", "model", "outcome", "text"]) controls[name].value = wanted.get(name) || "";
       filter();
-      byId("browse").scrollIntoView();
+      byId("browse").scrollIntoView({ behavior: "instant" });
     }
 
     const form = byId("filters");

@@ -49,11 +49,11 @@ def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
 
 def glioma(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A bright, lobed mass in a faint swollen rim."""
-    shape = wobble(generator, 0.13)
-    lay(image, 0.55 * canvas.blob(x, y, r * 1.2, shape, 0.02), 0.36)
+    shape = wobble(generator, 0.09)
+    lay(image, 0.55 * canvas.blob(x, y, r * 1.15, shape, 0.02), 0.36)
     lay(image, canvas.blob(x, y, r, shape, 0.012), 0.97 - 0.02 * np.abs(canvas.texture(generator, 40)))
 
 
 def infarct(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A dark area with an indistinct edge."""
-    lay(image, 0.97 * canvas.blob(x, y, r * 1.05, wobble(generator, 0.15), 0.02), 0.10)
+    lay(image, 0.97 * canvas.blob(x, y, r, wobble(generator, 0.10), 0.02), 0.10)

@@ -101,6 +101,8 @@ def _develop(generator: np.random.Generator, image: Array) -> Pixels:
 def draw(*keys: Key, size: int = 128, truth: Truth | None = None, abnormal_share: float = 0.7) -> Picture:
     """The picture that belongs to ``keys``; the same at every size, but for the number of pixels.
 
+    With equal keys and different truths of one modality, anatomy and exposure are the same: only the lesions differ.
+
     Args:
         keys: seed and names, as for ``mllmu_med.seeding.rng``.
         size: side in pixels.
@@ -121,7 +123,7 @@ def draw(*keys: Key, size: int = 128, truth: Truth | None = None, abnormal_share
             _PAINTERS[truth.finding](surface, generator, scene.image, x, y, r)
         scene.image[...] = normal + scene.inside * (scene.image - normal)
         truth = Truth(truth.modality, truth.finding, truth.side, truth.size, len(lesions))
-    return Picture(_develop(generator, scene.image), truth)
+    return Picture(_develop(numpy_rng(*keys, "phantom", "camera"), scene.image), truth)
 
 
 def draw_many(count: int, size: int, *keys: Key) -> Pictures:

@@ -73,7 +73,7 @@ def exudate(canvas: Canvas, generator: np.random.Generator, image: Array, x: flo
     """A pale yellow, waxy deposit with an uneven edge."""
     lay_colour(
         image,
-        canvas.blob(x, y, r, wobble(generator, 0.16), 0.01),
+        canvas.blob(x, y, r, wobble(generator, 0.12), 0.01),
         (1.0, 0.93, 0.52),
         0.97 + 0.03 * canvas.texture(generator, 40),
     )
@@ -81,7 +81,7 @@ def exudate(canvas: Canvas, generator: np.random.Generator, image: Array, x: flo
 
 def hemorrhage(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A dark red blot."""
-    shape = wobble(generator, 0.12)
+    shape = wobble(generator, 0.10)
     lay_colour(image, 0.4 * canvas.blob(x, y, r * 1.12, shape, 0.03), (0.45, 0.05, 0.03))
     lay_colour(
         image, 0.96 * canvas.blob(x, y, r, shape, 0.02), (0.21, 0.015, 0.02), 1 + 0.12 * canvas.texture(generator, 24)

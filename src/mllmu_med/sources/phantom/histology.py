@@ -71,15 +71,15 @@ def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
 
 def carcinoma(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A nest of crowded dark nuclei."""
-    nest = canvas.blob(x, y, r, wobble(generator, 0.13), 0.012)
-    lay_colour(image, nest, (0.24, 0.09, 0.36))
+    nest = canvas.blob(x, y, r, wobble(generator, 0.11), 0.012)
+    lay_colour(image, nest, (0.30, 0.13, 0.43))
     for cells in (34, 29):
         lay_colour(image, nest * _nuclei(canvas, generator, cells, 0.9, 0.29), (0.12, 0.03, 0.24))
 
 
 def necrosis(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A pale area without nuclei inside a thin dark rim."""
-    shape = wobble(generator, 0.13)
+    shape = wobble(generator, 0.11)
     lay_colour(image, 0.5 * canvas.blob(x, y, r * 1.08, shape, 0.010), (0.72, 0.40, 0.62))
     lay_colour(
         image,

@@ -126,7 +126,7 @@ DRUG_CLASSES = (
     "steroid", "opioid", "statin", "antiviral", "antihistamine",
 )  # fmt: skip
 
-_PLURALS = {"metastasis": "metastases"}
+_PLURALS = {"metastasis": "metastases", "necrosis": "necroses"}
 _CLOSED = frozenset({"presence", "laterality", "size"})
 _SYLLABLES = (
     "ar", "bel", "cor", "dex", "fen", "gly", "hal", "ix", "jor", "kal", "lum", "mir", "nov", "ost", "pra", "qui",

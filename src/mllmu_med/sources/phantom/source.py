@@ -14,7 +14,7 @@ from mllmu_med.sources.phantom.drawing import draw
 from mllmu_med.sources.phantom.questions import Question, drug_facts, image_questions
 from mllmu_med.sources.record import ImageRef, Record
 
-CODE_VERSION = 1
+CODE_VERSION = 4
 """Raised whenever the same parameters would give other pictures or records."""
 
 _SMALLEST, _LARGEST = 32, 2048

@@ -1,0 +1,84 @@
+"""What all tests share: no network, one thread, caches in a temporary folder, and tiny saved models of each family."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mllmu_med.models.vlm import VisionLanguageModel
+
+# Read when these libraries are first imported, so set before any of them is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+FAMILY_NAMES = ("idefics3", "llava", "qwen2_5_vl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or left in the user's own cache; results do not depend on the number of cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLLMU_MED_CACHE", str(tmp_path_factory.mktemp("cache")))
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        yield
+
+
+def picture(image_id: str) -> Image.Image:
+    """A picture of random blocks that depends on nothing but its identifier; ``wide…`` are wider than high."""
+    import numpy as np
+    from PIL import Image
+
+    from mllmu_med.seeding import numpy_rng
+
+    blocks = numpy_rng("picture", image_id).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((96, 48) if image_id.startswith("wide") else (64, 64))
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Family → folder of its saved tiny model; each is written once and only read afterwards."""
+    from tests.tiny_models import FAMILIES
+
+    root, saved = tmp_path_factory.mktemp("models"), dict[str, Path]()
+
+    def folder(family: str) -> Path:
+        if family not in saved:
+            saved[family] = FAMILIES[family](root / family)
+        return saved[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_tiny(model_folder: Callable[[str], Path]) -> Callable[[str], VisionLanguageModel]:
+    """Family → a fresh copy of its model that finds the pictures."""
+
+    def load(family: str) -> VisionLanguageModel:
+        from mllmu_med.models.load import load_model
+
+        vlm = load_model(model_folder(family))
+        vlm.attach_images(picture)
+        return vlm
+
+    return load
+
+
+@pytest.fixture(params=FAMILY_NAMES)
+def vlm(request: pytest.FixtureRequest, load_tiny: Callable[[str], VisionLanguageModel]) -> VisionLanguageModel:
+    """A fresh tiny model of each family in turn."""
+    return load_tiny(request.param)
+
+
+@pytest.fixture
+def llava(load_tiny: Callable[[str], VisionLanguageModel]) -> VisionLanguageModel:
+    """A fresh tiny LLaVA, the class of the embedded model."""
+    return load_tiny("llava")

@@ -1,0 +1,176 @@
+"""A user's own records, one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mllmu_med.errors import DataError, UsageError
+from mllmu_med.sources import SOURCES, Record
+from mllmu_med.sources.jsonl import JsonlSource
+
+GOOD = {"question": "Is it?", "answer": "yes"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, jpeg: bytes) -> Path:
+    """A folder with one image in ``pictures``."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(jpeg)
+    return tmp_path
+
+
+def write(folder: Path, *lines: dict[str, Any] | str | bytes) -> Path:
+    """A file of these lines; objects are turned into JSON."""
+    file = folder / "records.jsonl"
+    encoded = [
+        line if isinstance(line, bytes) else (line if isinstance(line, str) else json.dumps(line)).encode()
+        for line in lines
+    ]
+    file.write_bytes(b"\n".join(encoded) + b"\n")
+    return file
+
+
+def read(folder: Path, *lines: dict[str, Any] | str | bytes, **options: Any) -> list[Record]:
+    """The records of a file with these lines."""
+    return list(JsonlSource(write(folder, *lines), **options).records())
+
+
+def test_every_field(folder: Path) -> None:
+    line = {
+        "id": "q1", "question": " Which  side? ", "answer": "left", "image": "pictures/a.jpg", "group": "p7",
+        "split": "val", "language": "DE", "answer_type": "Closed", "modality": "CT", "body_part": "chest",
+        "content_type": "Laterality", "options": ["left ", "right"], "hierarchy": {"patient": "p7", "study": "s1"},
+        "reader": {"name": "A", "years": 3},
+    }  # fmt: skip
+    (record,) = read(folder, line)
+    assert record.image is not None
+    assert record.image.path == (folder / "pictures" / "a.jpg").resolve()
+    assert record == Record(
+        id="q1", image=record.image, question="Which side?", answer="left", group="p7", source="jsonl", language="de",
+        answer_type="closed", modality="CT", body_part="chest", content_type="laterality", source_split="validation",
+        hierarchy={"patient": "p7", "study": "s1"}, options=("left", "right"),
+        extra={"reader": {"name": "A", "years": 3}},
+    )  # fmt: skip
+
+
+def test_what_a_line_does_not_say_is_none(folder: Path) -> None:
+    first, second = read(folder, GOOD, "", {**GOOD, "image": "pictures/a.jpg", "modality": None})
+    assert first == Record("line-1", None, "Is it?", "yes", group="line-1", source="jsonl")
+    assert (second.id, second.group, second.modality) == ("line-3", "pictures/a.jpg", None)
+
+
+def test_images_may_lie_in_another_folder(folder: Path) -> None:
+    (record,) = read(folder, {**GOOD, "image": "a.jpg"}, images=folder / "pictures")
+    assert record.image is not None
+    assert record.image.key == "a.jpg"
+    with pytest.raises(DataError, match=r"line 1: image '\.\./records\.jsonl' lies outside"):
+        read(folder, {**GOOD, "image": "../records.jsonl"}, images=folder / "pictures")
+    with pytest.raises(DataError, match="nowhere: no such image folder"):
+        read(folder, GOOD, images=folder / "nowhere")
+
+
+def test_records_of_one_image_share_its_reference(folder: Path) -> None:
+    first, second = read(folder, *[{**GOOD, "image": "pictures/a.jpg"}] * 2)
+    assert first.image is second.image
+
+
+def test_columns_are_mapped_and_the_rest_is_kept(folder: Path) -> None:
+    mapping = {"question": "prompt", "id": "key", "group": "patient"}
+    line = {"prompt": "Q", "answer": "A", "key": "k", "patient": "p", "id": 5, "note": "n"}
+    (record,) = read(folder, line, mapping=mapping)
+    assert (record.question, record.id, record.group) == ("Q", "k", "p")
+    assert record.extra == {"id": 5, "note": "n"}
+
+
+def test_two_columns_may_be_swapped(folder: Path) -> None:
+    (record,) = read(folder, {"question": "A", "answer": "Q"}, mapping={"question": "answer", "answer": "question"})
+    assert (record.question, record.answer) == ("Q", "A")
+
+
+def test_a_mapped_column_must_be_there_but_may_be_null(folder: Path) -> None:
+    (record,) = read(folder, {**GOOD, "scan": None}, mapping={"modality": "scan"})
+    assert record.modality is None
+    with pytest.raises(
+        DataError, match=r"line 2: no field 'scan', which stands for modality \(did you mean 'scam'\?\)"
+    ):
+        read(folder, {**GOOD, "scan": "CT"}, {**GOOD, "scam": "CT"}, mapping={"modality": "scan"})
+
+
+def test_a_wrong_mapping_is_a_usage_error(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no record field 'questoin' \(did you mean 'question'\?\)"):
+        JsonlSource(folder / "x.jsonl", mapping={"questoin": "q"})
+    with pytest.raises(UsageError, match="'answer' would stand for two fields"):
+        JsonlSource(folder / "x.jsonl", mapping={"question": "answer"})
+
+
+def test_an_empty_answer_is_skipped_and_counted(folder: Path) -> None:
+    source = JsonlSource(write(folder, GOOD, {**GOOD, "answer": "  "}))
+    for _ in range(2):
+        assert [record.id for record in source.records()] == ["line-1"]
+        assert source.skipped == {"empty answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([GOOD, '{"question": "a" "answer"}'], r"records\.jsonl, record line 2: malformed JSON at column 18"),
+        ([GOOD, '{"question": "a\xe4"}'.encode("latin-1")], r"line 2: not UTF-8 at byte 15 of the line\. Save"),
+        (['{"answer": "x", "answer": "y"}'], "line 1: key 'answer' occurs twice"),
+        (['{"answer": NaN}'], "line 1: NaN is not JSON"),
+        (["[1]"], "line 1: expected an object with named fields, found a list"),
+        ([{"question": "a"}], r"line 1: no field 'answer'\. If it has another name, say so in source\.mapping"),
+        ([{**GOOD, "answer": 5}], r"'answer' is a whole number, expected text\. Put it in quotes"),
+        ([{**GOOD, "question": " "}], "line 1: the question is empty"),
+        ([{**GOOD, "id": "x"}, {**GOOD, "id": "x"}], r"line 2: the id 'x' occurs twice, first in line 1"),
+        ([{**GOOD, "id": "line-2"}, GOOD], "line 2: the id 'line-2' occurs twice"),
+        ([{**GOOD, "split": "train"}, {**GOOD, "split": "later"}], "line 2: 'split' is 'later'"),
+        ([{**GOOD, "options": ["a", 2]}], "'options' holds something that is not text"),
+        ([{**GOOD, "hierarchy": {"patient": 3}}], "'hierarchy' holds something that is not text"),
+        ([{**GOOD, "image": "b.jpg"}], r"records\.jsonl, record line 1: no image 'b.jpg' in"),
+        ([""], r"records\.jsonl: no records\. One JSON object per line"),
+        ([{**GOOD, "answer": ""}], "no records"),
+        (["[" * 100_000], "line 1: "),
+    ],
+)
+def test_a_bad_line_is_named(folder: Path, lines: list[Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as caught:
+        read(folder, *lines)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_group_must_not_stand_in_two_splits(folder: Path) -> None:
+    image = {**GOOD, "image": "pictures/a.jpg"}
+    with pytest.raises(
+        DataError, match=r"line 2: group 'pictures/a\.jpg' is in split test here and in train in line 1"
+    ):
+        read(folder, {**image, "split": "train"}, {**image, "split": "test"})
+    with pytest.raises(DataError, match="in split none here and in train in line 1"):
+        read(folder, {**image, "split": "train"}, image)
+
+
+def test_a_byte_order_mark_is_no_error(folder: Path) -> None:
+    (record,) = read(folder, b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert record.answer == "yes"
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.jsonl: no such file\. Check source\.path"):
+        list(JsonlSource(folder / "absent.jsonl").records())
+    with pytest.raises(DataError, match="cannot be read"):
+        list(JsonlSource(folder / "pictures", images=folder).records())
+
+
+def test_the_fingerprint_follows_file_images_and_mapping(folder: Path) -> None:
+    file = write(folder, {**GOOD, "image": "pictures/a.jpg", "scan": "CT"})
+    source = SOURCES.get("jsonl")
+    first = source(file).fingerprint()
+    assert source(str(file)).fingerprint() == first
+    mapped = source(file, mapping={"modality": "scan"}).fingerprint()
+    (folder / "pictures" / "a.jpg").write_bytes(b"other")
+    image = source(file).fingerprint()
+    file.write_bytes(file.read_bytes().replace(b"yes", b"no"))
+    assert len({first, mapped, image, source(file).fingerprint()}) == 4
