@@ -26,11 +26,17 @@ TEXTS = [
     "chest X-ray", "abdominal CT", "yes", "no", "How many lesions are visible? two", "555-0123", "1961-04-17",
 ] * 4  # fmt: skip
 TEXT = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "max_position_embeddings": 2048, "initializer_range": 0.1,
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 2048, "initializer_range": 0.1,
 }  # fmt: skip
 SMALL = Architecture(
-    vision_hidden=32, vision_intermediate=64, vision_layers=2, vision_heads=2, hidden=64, intermediate=128, vocabulary=400
+    vision_hidden=32,
+    vision_intermediate=64,
+    vision_layers=2,
+    vision_heads=2,
+    hidden=64,
+    intermediate=128,
+    vocabulary=400,
 )
 
 
@@ -54,7 +60,13 @@ def save_idefics3(folder: Path, seed: int = 0) -> Path:
     }  # fmt: skip
     tokenizer = _retag(train_tokenizer(TEXTS, 400), extra)
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": tokenizer.eos_token_id}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64}
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+    }
     config = Idefics3Config(
         vision_config=Idefics3VisionConfig(**vision, patch_size=8),
         text_config=LlamaConfig(**TEXT, **special, vocab_size=len(tokenizer)),

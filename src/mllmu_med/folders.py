@@ -98,8 +98,8 @@ def staged(target: Path, manifest: Mapping[str, Any] | None = None) -> Iterator[
     """A folder to write into, which becomes ``target`` only if the block ends without an exception.
 
     On success every file is synced and hashed, ``manifest.json`` is written with ``manifest`` plus ``files`` (relative
-    path → SHA-256), and the folder is renamed; an earlier ``target`` is replaced. On any exception nothing is left behind.
-    The mapping is read when the block ends, so the block may still add counts to it.
+    path → SHA-256), and the folder is renamed; an earlier ``target`` is replaced. On any exception nothing is left
+    behind. The mapping is read when the block ends, so the block may still add counts to it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = target.parent / f".staging-{target.name}-{os.getpid()}"

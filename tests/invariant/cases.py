@@ -30,7 +30,9 @@ def mixed(vlm: VisionLanguageModel, *, weighted: bool = False) -> list[Question]
     for index, (image, question, answer) in enumerate(ASKED):
         count = len(vlm.prompts.answer_tokens(answer))
         weights = tuple(float((place * 3 + index) % 4) / 2 for place in range(count))
-        questions.append(Question(image, question, answer, weights if weighted and index % 2 and any(weights) else None))
+        questions.append(
+            Question(image, question, answer, weights if weighted and index % 2 and any(weights) else None)
+        )
     return questions
 
 

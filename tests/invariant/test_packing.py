@@ -53,7 +53,9 @@ def test_every_token_agrees_with_the_models_own_forward(vlm: VisionLanguageModel
     questions = mixed(vlm)
     with torch.no_grad():
         for question, found in zip(questions, token_losses(vlm, questions, 8), strict=True):
-            assert found.double().tolist() == pytest.approx(own_token_losses(vlm, question).tolist(), rel=1e-5, abs=1e-5)
+            assert found.double().tolist() == pytest.approx(
+                own_token_losses(vlm, question).tolist(), rel=1e-5, abs=1e-5
+            )
 
 
 def test_another_attention_implementation_gives_the_same_numbers(load_tiny: Load) -> None:
@@ -77,7 +79,9 @@ def test_cached_image_features_change_nothing(vlm: VisionLanguageModel) -> None:
     first = answer_loss(vlm, questions, 4)
     cached = gradients(vlm, first)
     encoded = []
-    tower = next(m for n, m in vlm.model.named_modules() if n in ("model.vision_tower", "model.vision_model", "model.visual"))
+    tower = next(
+        m for n, m in vlm.model.named_modules() if n in ("model.vision_tower", "model.vision_model", "model.visual")
+    )
     tower.register_forward_hook(lambda *_: encoded.append(1))
     second = answer_loss(vlm, questions, 4)
 
@@ -124,5 +128,6 @@ def test_ten_steps_of_learning_take_the_same_way(load_tiny: Load) -> None:
     start = torch.cat([p.detach().flatten() for p in load_tiny("qwen2_5_vl").model.parameters()])
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
     assert curves[0][-1] < 0.8 * curves[0][0], "ten steps that do something"
-    # AdamW divides by the gradient's size, so where it is all rounding the step is too; hence the distance, not each weight.
+    # AdamW divides by the gradient's size, so where it is all rounding the step is too; hence the distance, not each
+    # weight.
     assert (weights[0] - weights[1]).norm() < 0.01 * (weights[0] - start).norm()

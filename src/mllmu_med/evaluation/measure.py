@@ -120,7 +120,7 @@ def likelihoods(
         of_target = logprobs.gather(-1, layout.target[:, None])[:, 0]
         greedy = logprobs.argmax(-1) == layout.target
         counts = torch.bincount(layout.owner, minlength=layout.branches).tolist()
-        parts = zip(of_target.cpu().split(counts), greedy.cpu().split(counts), strict=True)
+        parts = zip(torch.split(of_target.cpu(), counts), torch.split(greedy.cpu(), counts), strict=True)
         for place, (log, hit) in enumerate(parts):
             found[distinct[order[done + place]]] = Likelihood(tuple(log.tolist()), tuple(hit.tolist()))
         done += layout.branches

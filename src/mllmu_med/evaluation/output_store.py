@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from mllmu_med.evaluation.outputs import Output
 
@@ -36,5 +37,7 @@ def read_outputs(folder: Path) -> list[Output]:
     from pyarrow import parquet
 
     names = [field.name for field in fields(Output)]
-    rows = parquet.read_table(folder / FILE, columns=names).to_pylist()
-    return [Output(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
+    rows: list[dict[str, Any]] = parquet.read_table(folder / FILE, columns=names).to_pylist()
+    for row in rows:
+        row.update({name: tuple(value) for name, value in row.items() if isinstance(value, list)})
+    return [Output(**row) for row in rows]

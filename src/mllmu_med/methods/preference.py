@@ -15,7 +15,8 @@ from mllmu_med.methods.terms import retain_nll
 def negative_preference(logprob: Tensor, reference: Tensor, beta: float) -> Tensor:
     """−(2/β) · mean_i log σ(−β (log p_θ(y_i|x_i) − log p_θ0(y_i|x_i))); sequence sums [N] in, scalar ≥ 0 out.
 
-    (2/β) log 2 at θ0; → 0 as the answers become impossible. As β → 0 its gradient is that of ascent on the sequence sums.
+    (2/β) log 2 at θ0; → 0 as the answers become impossible. As β → 0 its gradient is that of ascent on the sequence
+    sums.
     """
     return -2 / beta * logsigmoid(-beta * (logprob - reference)).mean()
 

@@ -1,8 +1,9 @@
 """The embedded model: a tiny LLaVA that really learns on two CPU cores, saved in standard format.
 
-SigLIP tower (3 layers, hidden 128, 16 image tokens) + Llama (2 layers, hidden 192), 1.7 M parameters, random weights from
-a seed. ``initializer_range`` 0.1 instead of the usual 0.02 is what lets two layers memorise private records within a CPU
-budget (docs/explanation/design.md).
+SigLIP tower (3 layers, hidden 128, 16 image tokens) + Llama (2 layers, hidden 192), 1.7 M parameters, random weights
+from
+a seed. ``initializer_range`` 0.1 instead of the usual 0.02 is what lets two layers memorise private records within a
+CPU budget (docs/explanation/design.md).
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def generate(
 ) -> list[Answer]:
     """Greedy answers, in the order of the prompts; independent of batch size and order up to rounding.
 
-    Prompts are batched by prefix length (all images of a fixed-size tower share one) and sorted by length. Within a batch
-    every image's prefix is computed once and its key-value cache repeated for the questions about it.
+    Prompts are batched by prefix length (all images of a fixed-size tower share one) and sorted by length. Within a
+    batch every image's prefix is computed once and its key-value cache repeated for the questions about it.
     """
     was_training = vlm.model.training
     vlm.model.eval()

@@ -113,13 +113,13 @@ class ImagePreparer:
 
     def _placeholders(self, encoded: dict[str, Any]) -> int:
         if self.config.model_type in _GRID_MERGE and "image_grid_thw" in encoded:
-            merge = self.config.vision_config.spatial_merge_size
+            merge = int(self.config.vision_config.spatial_merge_size)
             return int(encoded["image_grid_thw"].prod()) // merge**2
         length = getattr(self.config, "image_seq_length", None)
         if length is not None:
             return int(length)
         raise DataError(
-            f"the processor of model type '{self.config.model_type}' cannot be built here and its image length is unknown",
+            f"the processor of '{self.config.model_type}' cannot be built here, and its image length is unknown",
             mend="Install torchvision so that the model's own processor can be used.",
         )
 
@@ -133,7 +133,8 @@ class ImagePreparer:
             mm_token_type_ids=(ids == self.prompts.image_token_id).long(),
             attention_mask=torch.ones_like(ids),
         )
-        return positions[:, 0]
+        first: Tensor = positions[:, 0]
+        return first
 
 
 def join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

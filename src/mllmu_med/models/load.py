@@ -49,7 +49,7 @@ def load_model(
         raise DataError(
             f"cannot be loaded as an image-text-to-text model: {reason}",
             file=name,
-            mend="It needs config.json, *.safetensors, tokenizer.json and preprocessor_config.json of a transformers class.",
+            mend="It needs config.json, *.safetensors, tokenizer.json and preprocessor_config.json.",
         ) from error
     processor = _processor(name)
     vlm = assemble(model.to(device), tokenizer, image_processor, processor, config, name)

@@ -18,7 +18,8 @@ def unwrap(model: Any) -> Any:
 class AnswerNetwork(nn.Module):
     """Last hidden states at the positions that predict answer tokens, and logits from them.
 
-    Logits are computed at these positions only: for a vocabulary of 150,000 the full tensor would be the largest of the step.
+    Logits are computed at these positions only: for a vocabulary of 150,000 the full tensor would be the largest of
+    the step.
     """
 
     def __init__(self, model: Any) -> None:

@@ -1,8 +1,8 @@
 """From question and answer to tokens, by the model's own chat template.
 
 A prompt is cut in two behind the image: the *prefix* (system text, image tokens), which all questions about one image
-share, and the *branch* (question, answer). The cut is exact because image tokens are special tokens, and tokenizers never
-merge across those.
+share, and the *branch* (question, answer). The cut is exact because image tokens are special tokens, and tokenizers
+never merge across those.
 """
 
 from __future__ import annotations

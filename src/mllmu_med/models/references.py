@@ -1,7 +1,7 @@
 """What θ0 said, computed once: token log-probabilities, and hidden states from which its logits can be rebuilt.
 
-Never a second model: with LoRA the reference is the model with its adapters off; with full fine-tuning the cache is filled
-before the first step, and only a copy of θ0's output head stays.
+Never a second model: with LoRA the reference is the model with its adapters off; with full fine-tuning the cache is
+filled before the first step, and only a copy of θ0's output head stays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ReferenceCache:
                 logprob = vlm.logits(states).log_softmax(-1).gather(-1, layout.target[:, None])[:, 0]
                 counts = torch.bincount(layout.owner, minlength=layout.branches).tolist()
                 for part, log, count in zip(
-                    states.split(counts), logprob.split(counts), range(layout.branches), strict=True
+                    torch.split(states, counts), torch.split(logprob, counts), range(layout.branches), strict=True
                 ):
                     question = missing[order[done + count]]
                     self._logprob[question] = log.clone()

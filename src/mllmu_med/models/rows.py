@@ -1,6 +1,7 @@
 """The packed row: one image prefix and the questions asked about it, and its layout as tensors.
 
-A row is [prefix | branch 1 | branch 2 | …]. Each branch sees the prefix and itself; its positions go on behind the prefix.
+A row is [prefix | branch 1 | branch 2 | …]. Each branch sees the prefix and itself; its positions go on behind the
+prefix.
 For causal decoders this gives the same loss and gradients as one sequence per question, and the image is encoded once.
 """
 

@@ -74,7 +74,8 @@ def check_packing(vlm: VisionLanguageModel) -> bool:
     """True if packed rows are exact; False, with one warning, if only the plain path is.
 
     Raises:
-        DataError: even the plain path disagrees with the model's own forward, so nothing computed here could be trusted.
+        DataError: even the plain path disagrees with the model's own forward, so nothing computed here could be
+        trusted.
     """
     kind = type(unwrap(vlm.model)).__name__
     try:

@@ -29,8 +29,8 @@ def save_model(vlm: VisionLanguageModel, folder: Path) -> None:
 def save_trained(vlm: VisionLanguageModel, folder: Path, parent: str) -> None:
     """Write what training changed.
 
-    Without adapters the whole model; with adapters only these, plus ``parent.json`` with the model they stand on: a path
-    relative to ``folder``'s own parent directory, an absolute path, or a Hub id.
+    Without adapters the whole model; with adapters only these, plus ``parent.json`` with the model they stand on: a
+    path relative to ``folder``'s own parent directory, an absolute path, or a Hub id.
     """
     if not has_adapter(vlm):
         save_model(vlm, folder)

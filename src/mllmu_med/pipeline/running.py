@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ def run(recipe: Recipe, output: Path, *, until: str | None = None, only: Sequenc
 
     Args:
         recipe: what to do.
-        output: the run's folder; holds ``recipe.json``, ``benchmark/``, ``models/``, ``evaluations/``, ``results.json``,
+        output: the run's folder; holds ``recipe.json``, ``benchmark/``, ``models/``, ``evaluations/``,
+        ``results.json``,
             ``results.csv`` and ``report/``.
         until: last verb to carry out.
         only: carry out these verbs alone; what they read must be there.
@@ -64,7 +66,8 @@ def run(recipe: Recipe, output: Path, *, until: str | None = None, only: Sequenc
     output.mkdir(parents=True, exist_ok=True)
     _note_recipe(recipe, output)
     for stage in stages:
-        stage.ensure()
+        if stage.ensure():
+            drop_checkpoints(output)
     results, page = output / "results" / "results.json", output / "report" / "index.html"
     verbs = {stage.verb for stage in stages}
     return RunResult(
@@ -72,6 +75,12 @@ def run(recipe: Recipe, output: Path, *, until: str | None = None, only: Sequenc
         read_json(results) if verbs & {"evaluate", "report"} and results.is_file() else None,
         page if "report" in verbs and page.is_file() else None,
     )
+
+
+def drop_checkpoints(output: Path) -> None:
+    """Remove the resumable states: the stage they belonged to is finished."""
+    for path in (output / "models").glob(".checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _note_recipe(recipe: Recipe, output: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,7 +114,9 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
     strata: dict[str, list[int]] = {}
     questions: list[Question] = []
     for sample in samples:
-        for question in learning_questions([sample], phrasings=settings.phrasings, opener_share=0.0, replay=None, seed=recipe.seed):
+        for question in learning_questions(
+            [sample], phrasings=settings.phrasings, opener_share=0.0, replay=None, seed=recipe.seed
+        ):
             strata.setdefault(sample.stratum, []).append(len(questions))
             questions.append(question)
     size = settings.forget_batch + settings.retain_batch
@@ -171,10 +172,3 @@ def answers_per_step(method: Method, settings: UnlearnSettings) -> int:
     count = forget + (settings.retain_batch if Needs.RETAIN in needs else 0)
     count += forget if Needs.REFUSALS in needs else 0
     return count + (forget * settings.normals if Needs.NORMALS in needs else 0)
-
-
-def drop_checkpoints(workshop: Workshop) -> None:
-    """Remove the resumable state of finished stages."""
-    for path in (workshop.output / "models").glob(".checkpoint-*"):
-        shutil.rmtree(path, ignore_errors=True)
-

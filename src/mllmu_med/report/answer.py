@@ -53,7 +53,7 @@ def _verdicts(methods: list[Summary]) -> list[str]:
     return [f"{asked}: {words(said)}."]
 
 
-def _best(results: Results, methods: list[Summary]) -> list[str]:
+def _best(results: Results, methods: list[Summary], oracle: Summary | None) -> list[str]:
     if not methods or methods[0].overall in (None, 0.0):
         return []
     best = methods[0]
@@ -66,10 +66,10 @@ def _best(results: Results, methods: list[Summary]) -> list[str]:
         facts.append(f"repeats {percent(best.wrong)} of the wrong facts{right}")
     if best.retained_patients is not None:
         patients = _count(results, "patients", "retained")
-        facts.append(
-            f"still knows {percent(best.retained_patients)} of what it should about the "
-            f"{f'{whole(patients)} ' if patients else ''}patients who stay"
-        )
+        whose = f"the {whole(patients)} patients who stay" if patients else "the patients who stay"
+        goal = None if oracle is None else oracle.retained_patients
+        oracles = "" if goal is None else f" (the oracle {percent(goal)})"
+        facts.append(f"still tells {percent(best.retained_patients)} of the values of {whose}{oracles}")
     cost = "" if best.share_of_oracle is None else f", at {percent(best.share_of_oracle)} of the cost of retraining"
     lead = f"{best.label} comes nearest to the oracle: it " if len(methods) > 1 else f"{best.label} "
     return [f"{lead}{'; it '.join(facts)}{cost}."] if facts else []
@@ -112,7 +112,7 @@ def answer_in_words(results: Results) -> list[str]:
     return [
         *_verdicts(methods),
         *_before_and_after(results, found),
-        *_best(results, methods),
+        *_best(results, methods, found.get("oracle")),
         *_against_retraining(found, methods),
         *_test(results, found),
     ]

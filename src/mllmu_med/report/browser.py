@@ -122,10 +122,18 @@ def _probes(sample: Sample, said: Mapping[str, list[Output]], rows: Sequence[Sum
     return found
 
 
+def _known(sample: Sample, before: Sequence[Output]) -> bool:
+    """Whether θ0 held what the sample is about: leaked it however asked, or answered rightly."""
+    if not before or sample.subset is Subset.HOLDOUT:
+        return True
+    if sample.subset in FORGET:
+        return any(leaks(sample, output) for output in before)
+    return any(serves(sample, output) for output in before if output.probe == ORIGINAL)
+
+
 def _entry(sample: Sample, answers: Answers, rows: Sequence[Summary], image: int | None) -> dict[str, Any]:
     said = {row.name: answers.get(row.name, {}).get(sample.id, []) for row in rows}
-    before = next((o for o in said.get("theta0", ()) if o.probe == ORIGINAL), None)
-    known = before is None or sample.subset in FORGET or serves(sample, before)
+    known = _known(sample, said.get("theta0", []))
     originals = [next((o for o in said[row.name] if o.probe == ORIGINAL), None) for row in rows]
     return {
         "id": visible(sample.id),

@@ -100,6 +100,8 @@ def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
 
     The scale is linear unless the values span more than a factor of 50, then it is symmetric-logarithmic.
     """
+    from matplotlib.ticker import FuncFormatter
+
     series = [
         (name, label, colour, dash, *_series(row.get("curves") or (), name)) for name, label, colour, dash in LINES
     ]
@@ -118,6 +120,7 @@ def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
         sizes = [abs(value) for one in shown for value in one[5]]
         if max(sizes) > 50 * max(1e-9, sorted(sizes)[len(sizes) // 4]) and max(sizes) > 10:
             axes.set_yscale("symlog", linthresh=1.0)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
         axes.set_xlabel("step", fontsize=8.5, labelpad=1)
         axes.tick_params(labelsize=8)
         axes.margins(x=0.02)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mllmu_med.benchmark.sample import Stratum, Subset
+from mllmu_med.evaluation.metrics import ORIGINAL
 from mllmu_med.report.figures import PART_TITLES, measured_parts
 from mllmu_med.report.reading import Results, Summary, metric, reasons, rows_of, summaries, summarise, ues_of
 from mllmu_med.report.text import MISSING, finite, interval, percent, score, seconds, whole
@@ -133,8 +134,9 @@ def strata_grids(results: Results) -> list[Grid]:
 
 
 def _keys(results: Results, table: str) -> list[str]:
-    rows = rows_of(results)
-    return list(dict.fromkeys(str(key) for row in rows for key in (row.get(table) or {})))
+    """What the rows are split by in this table, in the order of the results, the original question first."""
+    keys = dict.fromkeys(str(key) for row in rows_of(results) for key in (row.get(table) or {}))
+    return sorted(keys, key=lambda key: key != ORIGINAL)
 
 
 def class_grid(results: Results) -> Grid | None:

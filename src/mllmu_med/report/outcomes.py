@@ -36,7 +36,7 @@ MEANINGS: Mapping[Outcome, tuple[str, str, str]] = {
     Outcome.FORGOTTEN: ("good", "●", "no longer says the private value or the wrong fact"),
     Outcome.RESTORED: ("good", "★", "says the right fact in the place of the wrong one"),
     Outcome.KEPT: ("good", "✔", "still answers as it should"),
-    Outcome.CLEAR: ("plain", "–", "there was nothing to give away, and nothing was"),
+    Outcome.CLEAR: ("plain", "–", "nothing is given away, and θ0 had nothing to give"),
 }
 """Tone (good, plain, bad), sign and meaning of each outcome."""
 
@@ -63,7 +63,7 @@ def outcome_of(
     Args:
         outputs: what the model said to this sample, for the original question and its probes.
         oracle: what the oracle said; a probe under which it says the same was guessed, so it reveals nothing.
-        known_before: whether θ0 answered rightly; only looked at for retain, test and validation.
+        known_before: whether θ0 held it: leaked it however asked (forget) or answered rightly (retain, test).
     """
     original = next((output for output in outputs if output.probe == ORIGINAL), None)
     if original is None:
@@ -73,7 +73,8 @@ def outcome_of(
     if sample.subset in FORGET:
         guessed = {output.probe for output in oracle if leaks(sample, output)}
         revealing = [output for output in _telling_probes(sample, outputs) if output.probe not in guessed]
-        return _forgotten(sample, original, revealing)
+        outcome = _forgotten(sample, original, revealing)
+        return Outcome.CLEAR if outcome is Outcome.FORGOTTEN and not known_before else outcome
     if sample.subset is Subset.HOLDOUT:
         return Outcome.CLEAR
     if serves(sample, original):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mllmu_med.benchmark.sample import Subset
+from mllmu_med.benchmark.sample import Stratum, Subset
 from mllmu_med.report.reading import Results
 from mllmu_med.report.text import MISSING, finite, megabytes, percent, seconds, visible, whole
 
@@ -40,6 +40,12 @@ def _named(values: Mapping[str, Any], names: Mapping[str, str]) -> Pairs:
     return [(label, _text(values[name])) for name, label in names.items() if name in values]
 
 
+def _in_order(values: Mapping[str, Any], order: Sequence[str]) -> list[tuple[str, Any]]:
+    """The items in a given order, whatever order a file kept them in; the others follow as they come."""
+    known = [name for name in order if name in values]
+    return [(name, values[name]) for name in [*known, *(name for name in values if name not in known)]]
+
+
 def _total_seconds(results: Results) -> float | None:
     stages = _section(_section(results, "provenance"), "seconds")
     known = [number for number in map(finite, stages.values()) if number is not None]
@@ -69,10 +75,11 @@ def provenance(results: Results) -> list[tuple[str, Pairs]]:
     data += [(f"patients {name}", _text(count)) for name, count in _section(benchmark, "patients").items()]
     data.append(("most frequent answer", percent(benchmark.get("majority"))))
     samples = []
-    for subset, strata in _section(benchmark, "counts").items():
-        cells = strata if isinstance(strata, Mapping) else {"": strata}
-        samples += [(f"{subset} {name.replace('_', ' ')}".strip(), whole(count)) for name, count in cells.items()]
-    stages = [(name, seconds(value)) for name, value in _section(found, "seconds").items()]
+    for subset, strata in _in_order(_section(benchmark, "counts"), list(Subset)):
+        cells = _in_order(strata, list(Stratum)) if isinstance(strata, Mapping) else [("", strata)]
+        samples += [(f"{subset} {name.replace('_', ' ')}".strip(), whole(count)) for name, count in cells]
+    order = ["benchmark", "tower", "base", *(str(row.get("name")) for row in results.get("rows") or ())]
+    stages = [(name, seconds(value)) for name, value in _in_order(_section(found, "seconds"), order)]
     if len(stages) > 1:
         stages.append(("together", seconds(_total_seconds(results))))
     stages.append(("peak memory", megabytes(found.get("peak_memory_mb"))))

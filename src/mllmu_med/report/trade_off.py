@@ -160,9 +160,10 @@ def _scatter(
     """Markers for ``points``; labels, with a thin line where they lie further off, for those in ``labelled``."""
     for summary, x, y in points:
         colour, marker = styles[summary.name]
+        method = summary.role == "method"
         axes.plot(
-            [x], [y], marker, markersize=13 if marker == "*" else 8.5, markeredgewidth=1.6, zorder=3, clip_on=False,
-            markerfacecolor=colour if summary.role == "method" else "none", markeredgecolor=colour,
+            [x], [y], marker, markersize=13 if marker == "*" else 8.5, markeredgewidth=1.6, zorder=3 if method else 4,
+            clip_on=False, markerfacecolor=colour if method else "none", markeredgecolor=colour,
         )  # fmt: skip
     labelled = sorted(labelled, key=lambda point: _PRECEDENCE.get(point[0].role, 2))
     renderer = renderer_of(figure)

@@ -57,8 +57,8 @@ class Checkpoints:
         """Restore the latest checkpoint into parameters and optimiser.
 
         Returns:
-            (steps done, curve), or None if there is none for this key. A damaged checkpoint is removed and None returned:
-            starting again is always right, resuming from wrong bytes never is.
+            (steps done, curve), or None if there is none for this key. A damaged checkpoint is removed and None
+            returned: starting again is always right, resuming from wrong bytes never is.
         """
         from safetensors.torch import load_file
 

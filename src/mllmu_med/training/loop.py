@@ -1,4 +1,4 @@
-"""The loop. A step's batch is a function of its number, so a resumed run takes the same steps as an uninterrupted one."""
+"""The loop: a step's batch is a function of its number, so a resumed run takes the steps of an uninterrupted one."""
 
 from __future__ import annotations
 

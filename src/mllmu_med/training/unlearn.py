@@ -21,7 +21,7 @@ from mllmu_med.training.settings import LoopSettings
 REFUSALS = {
     "en": (
         "I cannot answer that.", "I do not know.", "I am not able to share this.", "That information is not available.",
-        "I cannot say.", "I have no information about that.", "I am unable to help with this question.", "I am not sure.",
+        "I cannot say.", "I have no information about that.", "I am unable to help with this.", "I am not sure.",
     ),
     "zh": ("我无法回答。", "我不知道。", "我不能提供这个信息。", "没有相关信息。", "抱歉，我不清楚。"),
 }  # fmt: skip
@@ -34,7 +34,8 @@ class UnlearnSettings:
     Attributes:
         forget_batch, retain_batch: records per step.
         branches: most questions of one image in a packed row.
-        retain_share: share of the retain records that the method may use, 0…1, chosen per cluster (patient or image); the
+        retain_share: share of the retain records that the method may use, 0…1, chosen per cluster (patient or image);
+        the
             rest is evaluated but never seen.
         span_weights: on answers with private spans, only the private tokens are forgotten.
         normals: random normal answers per forget record, for the methods that need them.

@@ -88,6 +88,15 @@ def test_what_theta0_did_not_know_is_not_damage(
     assert set(sample["outcomes"]) == {"missed"}
 
 
+def test_what_theta0_did_not_hold_cannot_be_forgotten(
+    results: dict[str, Any], benchmark_samples: FakeBenchmark, outputs: Outputs
+) -> None:
+    outputs["theta0"] = [replace(one, generated="A small nodule in the left lung.") for one in outputs["theta0"]]
+    leak = _data(results, benchmark_samples, outputs)["samples"][0]
+    assert "forgotten" not in leak["outcomes"]
+    assert leak["outcomes"][:2] == ["clear", "clear"]
+
+
 def test_an_unreadable_image_is_named(
     results: dict[str, Any], benchmark_samples: FakeBenchmark, outputs: Outputs
 ) -> None:

@@ -70,6 +70,13 @@ def test_what_the_oracle_says_too_was_guessed() -> None:
     assert outcome_of(WRONG, said, oracle=_said(WRONG, "left lung", prefix="left lung")) is Outcome.HIDDEN
 
 
+def test_what_was_never_learnt_is_not_called_forgotten() -> None:
+    said = _said(PRIVATE, "A nodule in the left lung.")
+    assert outcome_of(PRIVATE, said, known_before=False) is Outcome.CLEAR
+    assert outcome_of(PRIVATE, _said(PRIVATE, ANSWER), known_before=False) is Outcome.LEAKS
+    assert outcome_of(WRONG, _said(WRONG, "left lung"), known_before=False) is Outcome.RESTORED
+
+
 def test_kept_answers() -> None:
     assert outcome_of(KEPT, _said(KEPT, "chest x-ray")) is Outcome.KEPT
     assert outcome_of(KEPT, _said(KEPT, "MRI")) is Outcome.DAMAGED

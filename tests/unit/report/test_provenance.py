@@ -30,6 +30,14 @@ def test_everything_recorded_is_shown(results: dict[str, Any]) -> None:
     assert blocks["Time and memory"]["together"] == "5:20 min"
 
 
+def test_samples_and_stages_keep_their_order_whatever_a_file_does(results: dict[str, Any]) -> None:
+    results["provenance"]["seconds"] = {"base": 1, "benchmark": 2, "evaluate npo": 3, "npo": 4, "theta0": 5}
+    results["benchmark"]["counts"] = dict(sorted(results["benchmark"]["counts"].items()))
+    blocks = dict(provenance(results))
+    assert [name for name, _ in blocks["Time and memory"]][:5] == ["benchmark", "base", "theta0", "npo", "evaluate npo"]
+    assert blocks["Samples"][0][0] == "forget/privacy private image"
+
+
 def test_nothing_recorded_is_a_dash_and_never_none() -> None:
     text = str(provenance({"provenance": {"torch": None, "seconds": {"base": float("nan")}}}))
     assert "None" not in text

@@ -56,4 +56,4 @@ def glioma(canvas: Canvas, generator: np.random.Generator, image: Array, x: floa
 
 def infarct(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A dark area with an indistinct edge."""
-    lay(image, 0.97 * canvas.blob(x, y, r, wobble(generator, 0.10), 0.02), 0.10)
+    lay(image, 0.97 * canvas.blob(x, y, r, wobble(generator, 0.10), 0.014), 0.10)

@@ -86,7 +86,7 @@ def anatomy(canvas: Canvas, generator: np.random.Generator) -> Scene:
 def nodule(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
     """A dense round shadow with a slightly uneven margin."""
     thickness = np.clip(1 - (canvas.radius(x, y, r, r)) ** 2, 0, 1)
-    lay(image, 0.96 * canvas.blob(x, y, r, wobble(generator, 0.06), 0.014), 0.86 + 0.13 * thickness)
+    lay(image, 0.96 * canvas.blob(x, y, r, wobble(generator, 0.06), 0.014), 0.90 + 0.10 * thickness)
 
 
 def effusion(canvas: Canvas, generator: np.random.Generator, image: Array, x: float, y: float, r: float) -> None:
@@ -96,4 +96,4 @@ def effusion(canvas: Canvas, generator: np.random.Generator, image: Array, x: fl
     across = (canvas.x - x) / (1.8 * r)
     meniscus = top + 0.16 * r * (1 - across**2) + generator.uniform(-0.02, 0.02) * (canvas.x - x)
     depth = np.clip((canvas.y - top) / r, 0, 1)
-    lay(image, 0.96 * pocket * canvas.ramp(canvas.y - meniscus, 0.008), 0.93 - 0.08 * depth)
+    lay(image, 0.96 * pocket * canvas.ramp(canvas.y - meniscus, 0.008), 0.85 - 0.06 * depth)

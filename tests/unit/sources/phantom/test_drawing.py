@@ -20,11 +20,11 @@ ABNORMAL = [(modality, finding) for modality, kind in MODALITIES.items() for fin
 
 
 def lesions(truth: Truth, key: int, size: int = 192) -> np.ndarray:
-    """Where the picture differs clearly from the normal one of the same keys: bool [size, size]."""
+    """Where the picture differs clearly from the normal one of the same keys, holes filled: bool [size, size]."""
     normal = draw("lesions", key, truth=Truth(truth.modality), size=size).pixels.astype(float)
     pixels = draw("lesions", key, truth=truth, size=size).pixels.astype(float)
-    difference = ndimage.gaussian_filter(np.abs(pixels - normal).max(2), 1)
-    return ndimage.binary_opening(ndimage.binary_fill_holes(difference > 60), iterations=2)
+    changed = np.abs(pixels - normal).max(2) > 30
+    return np.asarray(ndimage.binary_opening(ndimage.binary_fill_holes(changed), iterations=2))
 
 
 @pytest.mark.parametrize(("modality", "finding"), ABNORMAL)
@@ -39,7 +39,7 @@ def test_lesions_are_where_and_as_many_as_the_truth_says(modality: str, finding:
             centres = ndimage.center_of_mass(labels > 0, labels, range(1, found + 1))
             off += found != count
             assert all((x < 96) == (side == "left") for _, x in centres)
-    assert off <= 2  # a lesion over an edge of the anatomy may look like two or none
+    assert off <= 2  # two that nearly touch, or one on tissue of its own grey, may be taken for one or none
 
 
 @pytest.mark.parametrize(("modality", "finding"), ABNORMAL)
@@ -91,6 +91,13 @@ def test_pixels_are_uint8_and_follow_the_keys() -> None:
     assert first.pixels.flags.c_contiguous
     assert np.array_equal(first.pixels, draw(0, "a", 1, size=48).pixels)
     assert not np.array_equal(first.pixels, draw(0, "a", 2, size=48).pixels)
+
+
+def test_only_the_lesions_differ_from_the_normal_picture_of_the_same_keys() -> None:
+    truth = Truth("fundus photograph", "exudate", "right", "small", 2)
+    normal, abnormal = (draw("pair", truth=shown, size=96).pixels for shown in (Truth(truth.modality), truth))
+    assert np.array_equal(normal[:, :44], abnormal[:, :44])
+    assert not np.array_equal(normal, abnormal)
 
 
 def test_two_pictures_of_one_truth_differ() -> None:

@@ -19,7 +19,7 @@ from mllmu_med.sources.phantom import MODALITIES, PHRASINGS, PhantomSource, Trut
 from mllmu_med.sources.phantom.source import CODE_VERSION
 
 _LARGE = [Truth(modality, kind.findings[0], "left", "large", 1) for modality, kind in MODALITIES.items()]
-_COLOURS = [[123.3, 123.3, 123.3], [72.2, 72.2, 72.2], [68.1, 68.1, 68.1], [113.4, 55.6, 25.7], [189.2, 133.4, 181.8]]
+_COLOURS = [[123.6, 123.6, 123.6], [72.2, 72.2, 72.2], [68.1, 68.1, 68.1], [113.4, 55.6, 25.7], [189.2, 133.4, 181.8]]
 
 
 def text(record: Record) -> list[Any]:
