@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any
 
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import canonical_json, read_json, write_json
+from mllmu_med.pipeline.lanes import run_stages
 from mllmu_med.pipeline.stage import VERBS, Stage, StagePlan
-from mllmu_med.pipeline.stages import all_stages
+from mllmu_med.pipeline.stages import all_stages, lane_threads
 from mllmu_med.recipe import Recipe
 
 log = logging.getLogger("mllmu_med")
@@ -51,23 +53,29 @@ def plan_run(recipe: Recipe, output: Path, *, until: str | None = None) -> list[
     return [stage.plan() for stage in _chosen(all_stages(recipe, output), until, None)]
 
 
-def run(recipe: Recipe, output: Path, *, until: str | None = None, only: Sequence[str] | None = None) -> RunResult:
+def run(
+    recipe: Recipe,
+    output: Path,
+    *,
+    until: str | None = None,
+    only: Sequence[str] | None = None,
+    jobs: int | None = None,
+) -> RunResult:
     """Carry out a recipe in ``output``; finished stages are reused.
 
     Args:
         recipe: what to do.
-        output: the run's folder; holds ``recipe.json``, ``benchmark/``, ``models/``, ``evaluations/``,
-        ``results.json``,
-            ``results.csv`` and ``report/``.
+        output: the run's folder; holds ``recipe.json``, ``benchmark/``, ``models/``, ``evaluations/``, ``results/``
+            and ``report/``.
         until: last verb to carry out.
         only: carry out these verbs alone; what they read must be there.
+        jobs: stages at once; None = as many as the machine has use for. Changes no result.
     """
     stages = _chosen(all_stages(recipe, output), until, only)
     output.mkdir(parents=True, exist_ok=True)
     _note_recipe(recipe, output)
-    for stage in stages:
-        if stage.ensure():
-            drop_checkpoints(output)
+    run_stages(recipe, output, stages, jobs or default_jobs(recipe))
+    drop_checkpoints(output)
     results, page = output / "results" / "results.json", output / "report" / "index.html"
     verbs = {stage.verb for stage in stages}
     return RunResult(
@@ -75,6 +83,11 @@ def run(recipe: Recipe, output: Path, *, until: str | None = None, only: Sequenc
         read_json(results) if verbs & {"evaluate", "report"} and results.is_file() else None,
         page if "report" in verbs and page.is_file() else None,
     )
+
+
+def default_jobs(recipe: Recipe) -> int:
+    """One stage a core for the embedded model (each needs one thread); one at a time for anything larger."""
+    return min(4, os.cpu_count() or 1) if lane_threads(recipe) else 1
 
 
 def drop_checkpoints(output: Path) -> None:

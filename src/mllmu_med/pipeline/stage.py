@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ class Stage:
         key: hash of everything it depends on, its parents' keys included.
         estimate: its size in plain words.
         make: writes into the staging folder and returns facts for the manifest.
+        needs: names of the stages it reads.
+        threads: of torch on the CPU; 0 = as many as there are cores. Part of the stage, because sums over more threads
+            may round otherwise.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Stage:
     key: str
     estimate: str
     make: Callable[[Path], Facts]
+    needs: tuple[str, ...] = ()
+    threads: int = 0
 
     def reason(self) -> str | None:
         """Why the stage must be made; None if it is done."""
@@ -73,8 +79,11 @@ class Stage:
         if reason is None:
             log.info("%s: reused", self.name)
             return False
+        import torch
+
         log.info("%s: %s", self.name, self.estimate)
         began = time.perf_counter()
+        torch.set_num_threads(self.threads or os.cpu_count() or 1)
         facts: Facts = {"format": "mllmu-med/stage/1", "stage": self.name, "key": self.key}
         with staged(self.folder, facts) as folder:
             facts.update(self.make(folder))

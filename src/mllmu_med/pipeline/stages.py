@@ -85,8 +85,9 @@ def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
     models: list[tuple[str, str]] = []
     stages = [_benchmark_stage(recipe, output, keys)]
 
-    def add(name: str, verb: str, key: str, estimate: str, make: Callable[[Path], Facts]) -> None:
-        stages.append(Stage(name, verb, output / "models" / name, key, estimate, make))
+    def add(name: str, verb: str, key: str, estimate: str, make: Callable[[Path], Facts], *needs: str) -> None:
+        threads = 0 if name == "base" else lane_threads(recipe)
+        stages.append(Stage(name, verb, output / "models" / name, key, estimate, make, ("benchmark", *needs), threads))
         models.append((name, key))
 
     _add_learning(recipe, workshop, keys, add)
@@ -101,7 +102,12 @@ def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
     return stages
 
 
-Add = Callable[[str, str, str, str, Callable[[Path], Facts]], None]
+def lane_threads(recipe: Recipe) -> int:
+    """Threads of a stage that may run beside others: one for the embedded model, else all (0)."""
+    return 1 if recipe.model.path == "embedded" else 0
+
+
+Add = Callable[..., None]
 
 
 def _benchmark_stage(recipe: Recipe, output: Path, keys: Keys) -> Stage:
@@ -149,7 +155,7 @@ def _add_learning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
         _size(learn.original),
         learnt(TrainingSet.ORIGINAL, learn.original, "theta0", original),
     )
-    add("oracle", "learn", oracle, _size(learn.oracle), learnt(fixed, learn.oracle, "oracle", oracle))
+    add("oracle", "learn", oracle, _size(learn.oracle), learnt(fixed, learn.oracle, "oracle", oracle), "base")
 
 
 def _size(settings: StageSettings) -> str:
@@ -177,13 +183,20 @@ def _add_unlearning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None
 
         return make
 
-    add("collapse", "unlearn", keys.collapse(), f"{controls.collapse.steps} steps of ascent", collapse)
+    add("collapse", "unlearn", keys.collapse(), f"{controls.collapse.steps} steps of ascent", collapse, "theta0")
     if controls.truncated_retrain:
         size = unlearn.forget_batch + unlearn.retain_batch
-        add("truncated_retrain", "unlearn", keys.truncated_retrain(), f"{unlearn.steps} steps of {size}", truncated)
+        add(
+            "truncated_retrain",
+            "unlearn",
+            keys.truncated_retrain(),
+            f"{unlearn.steps} steps of {size}",
+            truncated,
+            "base",
+        )
     for settings in recipe.methods:
         size_text = f"{settings.steps} steps of {settings.forget_batch} + {settings.retain_batch}"
-        add(settings.row, "unlearn", keys.method(settings), size_text, method(settings))
+        add(settings.row, "unlearn", keys.method(settings), size_text, method(settings), "theta0")
 
 
 def _evaluation_stage(workshop: Any, name: str, key: str, output: Path) -> Stage:
@@ -192,7 +205,9 @@ def _evaluation_stage(workshop: Any, name: str, key: str, output: Path) -> Stage
 
         return evaluate_model(workshop, name, folder)
 
-    return Stage(f"evaluate {name}", "evaluate", output / "evaluations" / name, key, "every sample and probe", make)
+    threads = lane_threads(workshop.recipe)
+    folder = output / "evaluations" / name
+    return Stage(f"evaluate {name}", "evaluate", folder, key, "every sample and probe", make, (name,), threads)
 
 
 def _results_stage(workshop: Any, key: str, output: Path, rows: list[str]) -> Stage:
@@ -201,7 +216,15 @@ def _results_stage(workshop: Any, key: str, output: Path, rows: list[str]) -> St
 
         return write_results(workshop, rows, folder)
 
-    return Stage("results", "evaluate", output / "results", key, f"{len(rows) + 1} rows", make)
+    return Stage(
+        "results",
+        "evaluate",
+        output / "results",
+        key,
+        f"{len(rows) + 1} rows",
+        make,
+        tuple(f"evaluate {r}" for r in rows),
+    )
 
 
 def _report_stage(workshop: Any, key: str, output: Path) -> Stage:
@@ -210,4 +233,4 @@ def _report_stage(workshop: Any, key: str, output: Path) -> Stage:
 
         return write_report(workshop, folder)
 
-    return Stage("report", "report", output / "report", key, "page", make)
+    return Stage("report", "report", output / "report", key, "page", make, ("results",))

@@ -36,7 +36,7 @@ class JsonlSource:
     id            no        unique text; ``line-<number>`` if absent
     image         no        path relative to ``images``; null or absent for a text-only question
     group         no        what must never be split over subsets (patient, study); the image if absent, else the id
-    split         no        train, validation or test; one and the same for all records of a group
+    split         no        train, validation or test; the same for all records of a group or image
     language      no        ISO 639-1; ``en`` if absent
     answer_type   no        open or closed
     modality      no        e.g. ``CT``
@@ -96,11 +96,11 @@ class JsonlSource:
         """Records in the order of the lines.
 
         Raises:
-            DataError: a line, a field or an image cannot be used; an id occurs twice; a group stands in two splits;
-                or there is no record at all.
+            DataError: a line, a field or an image cannot be used; an id occurs twice; a group or an image
+                stands in two splits; or there is no record at all.
         """
         self.skipped.clear()
-        if not self.images.is_dir():
+        if self.path.exists() and not self.images.is_dir():
             raise DataError("no such image folder", file=self.images, mend="Check source.images.")
         images: dict[str, ImageRef] = {}
         ids: dict[str, str] = {}
@@ -110,13 +110,14 @@ class JsonlSource:
             record = self._record(fields, images)
             if ids.setdefault(record.id, fields.record) != fields.record:
                 raise fields.error(f"the id '{record.id}' occurs twice, first in {ids[record.id]}", "Make ids unique.")
-            split, first = splits.setdefault(record.group, (record.source_split, fields.record))
-            if split != record.source_split:
-                raise fields.error(
-                    f"group '{record.group}' is in split {record.source_split or 'none'} here and in "
-                    f"{split or 'none'} in {first}",
-                    "Give all records of a group (or of an image) the same split.",
-                )
+            units = [f"group '{record.group}'", *([f"image '{record.image.key}'"] if record.image else [])]
+            for unit in units:
+                split, first = splits.setdefault(unit, (record.source_split, fields.record))
+                if split != record.source_split:
+                    raise fields.error(
+                        f"{unit} is in split {record.source_split or 'none'} here and in {split or 'none'} in {first}",
+                        "Give all records of a group or of an image the same split.",
+                    )
             if not record.answer:
                 self.skipped["empty answer"] += 1
                 continue

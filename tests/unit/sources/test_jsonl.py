@@ -152,6 +152,14 @@ def test_a_group_must_not_stand_in_two_splits(folder: Path) -> None:
         read(folder, {**image, "split": "train"}, image)
 
 
+def test_an_image_must_not_stand_in_two_splits_under_two_groups(folder: Path) -> None:
+    image = {**GOOD, "image": "pictures/a.jpg"}
+    with pytest.raises(
+        DataError, match=r"line 2: image 'pictures/a\.jpg' is in split test here and in train in line 1"
+    ):
+        read(folder, {**image, "split": "train", "group": "a"}, {**image, "split": "test", "group": "b"})
+
+
 def test_a_byte_order_mark_is_no_error(folder: Path) -> None:
     (record,) = read(folder, b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
     assert record.answer == "yes"
@@ -160,6 +168,8 @@ def test_a_byte_order_mark_is_no_error(folder: Path) -> None:
 def test_a_missing_file_is_named(folder: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.jsonl: no such file\. Check source\.path"):
         list(JsonlSource(folder / "absent.jsonl").records())
+    with pytest.raises(DataError, match=r"absent\.jsonl: no such file"):
+        list(JsonlSource(folder / "nowhere" / "absent.jsonl").records())
     with pytest.raises(DataError, match="cannot be read"):
         list(JsonlSource(folder / "pictures", images=folder).records())
 

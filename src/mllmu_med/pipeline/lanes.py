@@ -1,0 +1,131 @@
+"""Stages side by side: whatever has its inputs runs in one of several worker processes.
+
+A small model gains little from a second thread, while two stages on two cores take half the time. How many run at
+once changes no byte: each stage's number of threads is its own (``Stage.threads``), not its lane's.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mllmu_med.errors import Interrupted
+from mllmu_med.pipeline.stage import Stage
+from mllmu_med.progress import Board, Event, drawing, log, send_progress
+from mllmu_med.recipe import Recipe
+
+STOPPED = "stopped; resume with the same command"
+_stages: dict[str, Stage] = {}
+
+
+def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int) -> None:
+    """Bring every stage up to date; with ``jobs`` > 1, up to so many at once, each after those it needs.
+
+    Raises:
+        Interrupted: a stop was asked for; what was running has saved its state.
+        Exception: the first failure of a stage, after the others that were running have ended.
+    """
+    if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
+        for stage in stages:
+            stage.ensure()
+        return
+    done = {stage.name for stage in stages if stage.reason() is None}
+    names = {stage.name for stage in stages}
+    waiting = [stage for stage in stages if stage.name not in done]
+    running: dict[Future[None], Stage] = {}
+    failure: BaseException | None = None
+    with _pool(recipe, output, jobs) as pool, _forward_signals(pool) as stop:
+        while waiting or running:
+            ready = [s for s in waiting if not (set(s.needs) & names) - done] if failure is None and not stop else []
+            for stage in ready[: jobs - len(running)]:
+                log.info("%s: %s", stage.name, stage.estimate)
+                running[pool.submit(_ensure, stage.name)] = stage
+                waiting.remove(stage)
+            if not running:
+                break
+            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                stage = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    done.add(stage.name)
+                    log.info("%s: %.1f s", stage.name, stage.facts()["seconds"])
+                elif failure is None:
+                    failure = Interrupted(STOPPED) if stop and isinstance(error, BrokenProcessPool) else error
+    if failure is not None:
+        raise failure
+    if stop and waiting:
+        raise Interrupted(STOPPED)
+
+
+@contextmanager
+def _pool(recipe: Recipe, output: Path, jobs: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    events: Any = context.Queue()
+    given = (recipe.to_dict(), str(output.absolute()), events, log.level)
+    with drawing() as progress:
+        board = Board(progress)
+        listener = threading.Thread(target=_listen, args=(events, board), daemon=True)
+        listener.start()
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=given) as pool:
+            yield pool
+        events.put(None)
+        listener.join()
+
+
+def _listen(events: Any, board: Board) -> None:
+    while (item := events.get()) is not None:
+        board.take(*item)
+
+
+@contextmanager
+def _forward_signals(pool: ProcessPoolExecutor) -> Iterator[list[int]]:
+    """Pass the first SIGINT or SIGTERM on to the workers, so that they save their state; it is noted in the list."""
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for process in list(getattr(pool, "_processes", {}).values()):
+            process.terminate()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(recipe: dict[str, Any], output: str, events: Any, level: int) -> None:
+    """In a fresh worker process: rebuild the stages."""
+    from mllmu_med.pipeline.stages import all_stages
+
+    os.setpgrp()  # the terminal's Ctrl-C reaches the parent alone, which passes it on once
+    signal.signal(signal.SIGTERM, _stop)
+    log.setLevel(max(level, 30))  # the parent tells of stages; warnings of a worker are shown
+
+    def send(event: Event) -> None:
+        events.put((os.getpid(), event))
+
+    send_progress(send)
+    _stages.update({stage.name: stage for stage in all_stages(Recipe.model_validate(recipe), Path(output))})
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(STOPPED)
+
+
+def _ensure(name: str) -> None:
+    _stages[name].ensure()
