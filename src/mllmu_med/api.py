@@ -58,13 +58,16 @@ def plan(recipe: Recipe | str | Path, output: Path | str | None = None, *, until
     return plan_run(recipe, run_folder(recipe, output), until=until)
 
 
-def run(recipe: Recipe | str | Path, output: Path | str | None = None, *, until: str | None = None) -> RunResult:
+def run(
+    recipe: Recipe | str | Path, output: Path | str | None = None, *, until: str | None = None, jobs: int | None = None
+) -> RunResult:
     """Build, learn, unlearn, evaluate and report. Finished stages are reused, an interrupted one resumes.
 
     Args:
         recipe: a recipe, the path of one, or the name of one that comes with the package.
         output: folder of the run, ``runs/<name>`` unless given.
         until: the last verb to carry out (``build``, ``learn``, ``unlearn``, ``evaluate`` or ``report``).
+        jobs: stages at once; None = what fits the machine. Changes no result.
 
     Raises:
         UsageError, DataError, IntegrityError: see :mod:`mllmu_med.errors`.
@@ -73,7 +76,7 @@ def run(recipe: Recipe | str | Path, output: Path | str | None = None, *, until:
     from mllmu_med import pipeline
 
     recipe = load_recipe(recipe)
-    return pipeline.run(recipe, run_folder(recipe, output), until=until)
+    return pipeline.run(recipe, run_folder(recipe, output), until=until, jobs=jobs)
 
 
 def build(recipe: Recipe | str | Path, output: Path | str | None = None) -> RunResult:

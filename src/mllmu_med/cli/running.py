@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mllmu_med.cli import printing
-from mllmu_med.cli.options import Debug, DryRun, Json, Limit, Output, Overrides, Quiet, RecipeName, Seed, Verbose
+from mllmu_med.cli.options import Debug, DryRun, Jobs, Json, Limit, Output, Overrides, Quiet, RecipeName, Seed, Verbose
 
 if TYPE_CHECKING:
     from mllmu_med.recipe import Recipe
@@ -17,10 +17,18 @@ Methods = Annotated[list[str] | None, typer.Option("--method", "-m", help="Only 
 
 
 def run(
-    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
-    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Carry out a whole recipe, from dataset to page.
 
     Builds, learns, unlearns, evaluates and reports. Finished stages are reused, an interrupted one resumes.
@@ -33,14 +41,22 @@ def run(
       mllmu-med run phantom seed=1 methods=\\[grad_diff,npo] -o runs/second
       mllmu-med run recipes/slake.yaml source.path=Slake1.0 --limit 160
     """
-    _carry_out("report", _load(recipe, overrides, seed, limit), output, dry_run, json)
+    _carry_out("report", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
 
 
 def build(
-    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
-    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Inject private data and wrong facts into a dataset.
 
     Reads the source, injects, splits, and writes the benchmark folder.
@@ -51,14 +67,22 @@ def build(
       mllmu-med build slake source.path=Slake1.0 benchmark.patients_forgotten=8
       mllmu-med build recipes/mine.yaml --dry-run
     """
-    _carry_out("build", _load(recipe, overrides, seed, limit), output, dry_run, json)
+    _carry_out("build", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
 
 
 def learn(
-    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
-    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train the base model, the original θ0 and the oracle θ*.
 
     θ0 has learnt everything, the oracle never saw the forget set.
@@ -68,15 +92,23 @@ def learn(
       mllmu-med learn
       mllmu-med learn phantom learn.original.steps=2000
     """
-    _carry_out("learn", _load(recipe, overrides, seed, limit), output, dry_run, json)
+    _carry_out("learn", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
 
 
 def unlearn(
-    recipe: RecipeName = "phantom", overrides: Overrides = None,
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
     method: Methods = None,
-    output: Output = None, seed: Seed = None, limit: Limit = None, dry_run: DryRun = False, json: Json = False,
-    verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
-) -> None:  # fmt: skip
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Unlearn the forget set with each method.
 
     \b
@@ -85,14 +117,22 @@ def unlearn(
       mllmu-med unlearn --method npo --method idk
       mllmu-med unlearn phantom -m npo methods.npo.parameters.beta=0.5
     """
-    _carry_out("unlearn", _load(recipe, overrides, seed, limit, method), output, dry_run, json)
+    _carry_out("unlearn", _load(recipe, overrides, seed, limit, method), output, jobs, dry_run, json)
 
 
 def evaluate(
-    recipe: RecipeName = "phantom", overrides: Overrides = None, output: Output = None, seed: Seed = None,
-    limit: Limit = None, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     debug: Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Ask every model every question and score the answers.
 
     Writes results.json and results.csv.
@@ -102,7 +142,7 @@ def evaluate(
       mllmu-med evaluate
       mllmu-med evaluate phantom evaluate.bootstrap=5000 --json
     """
-    _carry_out("evaluate", _load(recipe, overrides, seed, limit), output, dry_run, json)
+    _carry_out("evaluate", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
 
 
 def _load(
@@ -116,10 +156,10 @@ def _load(
     return load_recipe(recipe, *changes, seed=seed, limit=limit, methods=methods or ())
 
 
-def _carry_out(until: str, recipe: Recipe, output: Path | None, dry_run: bool, json: bool) -> None:
+def _carry_out(until: str, recipe: Recipe, output: Path | None, jobs: int | None, dry_run: bool, json: bool) -> None:
     from mllmu_med import api
 
     if dry_run:
         printing.print_plan(recipe, api.run_folder(recipe, output), api.plan(recipe, output, until=until), json=json)
     else:
-        printing.print_result(api.run(recipe, output, until=until), json=json)
+        printing.print_result(api.run(recipe, output, until=until, jobs=jobs), json=json)
