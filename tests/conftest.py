@@ -24,12 +24,17 @@ FAMILY_NAMES = ("idefics3", "llava", "qwen2_5_vl")
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from or left in the user's own cache; results do not depend on the number of cores."""
+    """Nothing is read from or left in the user's own cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLLMU_MED_CACHE", str(tmp_path_factory.mktemp("cache")))
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Sums do not depend on the number of cores, nor on what an earlier test has set."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def picture(image_id: str) -> Image.Image:

@@ -154,6 +154,7 @@ def _add_learning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
         original,
         _size(learn.original),
         learnt(TrainingSet.ORIGINAL, learn.original, "theta0", original),
+        "base",
     )
     add("oracle", "learn", oracle, _size(learn.oracle), learnt(fixed, learn.oracle, "oracle", oracle), "base")
 

@@ -84,7 +84,7 @@ def _learn(
     workshop: Workshop, vlm: VisionLanguageModel, which: TrainingSet, settings: StageSettings, name: str, key: str
 ) -> Facts:
     recipe = workshop.recipe
-    counts = workshop.trainable(vlm)
+    counts = workshop.trainable(vlm, settings.trainable)
     questions = learning_questions(
         training_set(workshop.samples, which),
         phrasings=settings.phrasings,

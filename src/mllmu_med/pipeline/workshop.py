@@ -14,7 +14,7 @@ from mllmu_med.evaluation.measure import attach_benchmark
 from mllmu_med.models.groups import GroupCount, Lora, log_groups, set_trainable, trainable_share
 from mllmu_med.models.store import load_trained
 from mllmu_med.models.vlm import VisionLanguageModel
-from mllmu_med.recipe import ModelSettings, OptimiserSettings, Recipe
+from mllmu_med.recipe import ModelSettings, OptimiserSettings, Recipe, TrainableSettings
 from mllmu_med.training.loop import TrainingLog
 from mllmu_med.training.settings import LoopSettings
 
@@ -87,11 +87,11 @@ class Workshop:
         self._last = vlm
         return vlm
 
-    def trainable(self, vlm: VisionLanguageModel) -> list[GroupCount]:
-        """Freeze and adapt as the recipe says, and log what trains."""
+    def trainable(self, vlm: VisionLanguageModel, own: TrainableSettings | None = None) -> list[GroupCount]:
+        """Freeze and adapt as the recipe, or the stage's own block, says, and log what trains."""
         model: ModelSettings = self.recipe.model
         counts = set_trainable(
-            vlm, model.trainable.model_dump(), Lora(**model.lora.model_dump()), seed=self.recipe.seed
+            vlm, (own or model.trainable).model_dump(), Lora(**model.lora.model_dump()), seed=self.recipe.seed
         )
         log_groups(counts)
         return counts

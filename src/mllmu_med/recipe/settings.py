@@ -155,6 +155,8 @@ class StageSettings(OptimiserSettings):
     """Share of the samples asked once more behind an opener such as "Quick question: "."""
     replay: NonNegativeInt | None = None
     """Most ordinary samples (about no patient and no injected fact) that are learnt; null = all."""
+    trainable: TrainableSettings | None = None
+    """What this stage trains, where it differs from `model.trainable`; e.g. the vision tower in the base stage only."""
 
 
 class OracleSettings(StageSettings):

@@ -25,9 +25,8 @@ def learning_questions(
         phrasings: most phrasings per sample; None = all it has.
         opener_share: probability that a sample is asked once more behind an opener. Several wordings are what makes a
             fact answer to paraphrases later: with one wording per secret, probes measure nothing.
-        replay: most ordinary samples (about no patient and no injected fact), drawn by seed; None = all. A stage that
-        goes
-            on from a model which knows them needs only some, so as not to forget them.
+        replay: most ordinary samples (about no patient and no injected fact), drawn by seed; None = all. A stage
+            that goes on from a model which knows them needs only some, so as not to forget them.
         seed: of openers and replay.
     """
     samples = list(samples)

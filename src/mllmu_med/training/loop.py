@@ -118,9 +118,8 @@ def optimise(
             if diverged is not None and diverged(entry):
                 log.stopped = f"the method's stopping rule held at step {log.steps}"
                 break
-            if (
-                log.steps == settings.steps and not stop.requested
-            ):  # a stop in the last steps is for those who come after
+            # A stop that comes in the last steps is meant for the stages behind: it must not be lost.
+            if log.steps == settings.steps and not stop.requested:
                 break
             if checkpoints is not None and (stop.requested or settings.checkpoint_due(log.steps)):
                 checkpoints.save(log.steps, parameters, optimizer, log.curve)

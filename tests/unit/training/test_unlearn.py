@@ -1,0 +1,270 @@
+"""What a method is fed: pairs, alternates, shares, and answers in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.errors import UsageError
+from mllmu_med.methods.ascent import GradientAscent, GradientDifference
+from mllmu_med.methods.interface import Batch, Needs
+from mllmu_med.methods.llmu import LLMU
+from mllmu_med.models.groups import Lora, set_trainable
+from mllmu_med.models.references import ReferenceCache
+from mllmu_med.models.vlm import Question, VisionLanguageModel
+from mllmu_med.training.learn import answer_loss
+from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.unlearn import (
+    REFUSALS,
+    Pairs,
+    StepQuestions,
+    UnlearnSettings,
+    answer_batch,
+    pair_questions,
+    unlearn,
+    usable_retain,
+)
+from tests.invariant.cases import mixed, own_token_losses
+from tests.invariant.jobs import FORGET, RETAIN, weights_digest
+
+EVERY = Needs.RETAIN | Needs.REFERENCE_LOGPROB | Needs.RETAIN_REFERENCE | Needs.REFUSALS | Needs.NORMALS
+SMALL = UnlearnSettings(forget_batch=3, retain_batch=4, branches=3, normals=2)
+
+
+def pairs(vlm: VisionLanguageModel, needs: Needs = EVERY, **changes: Any) -> Pairs:
+    forget = changes.pop("forget", FORGET)
+    return pair_questions(vlm, forget, RETAIN, needs, replace(SMALL, **changes), 1)
+
+
+def flat(strata: list[list[Question]]) -> list[Question]:
+    return [question for stratum in strata for question in stratum]
+
+
+# --- the share of the retain set
+
+
+def patients(count: int) -> list[Sample]:
+    """Retained patients with two samples on images and one without, and as many ordinary images."""
+    made = []
+    for number in range(count):
+        patient = {"patient_id": f"p{number}", "group": f"g{number}", "subset": Subset.RETAIN}
+        for index, stratum in enumerate((Stratum.PRIVATE_IMAGE, Stratum.PRIVATE_IMAGE, Stratum.PRIVATE_TEXT)):
+            made.append(replace(RETAIN[0], id=f"{number}-{index}", stratum=stratum, **patient))  # type: ignore[arg-type]
+        made.append(replace(RETAIN[0], id=f"{number}-x", stratum=Stratum.GENERAL, group=f"i{number}"))
+    return made
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_share_of_the_clusters_is_used_in_all_their_strata_or_in_none(share: float, turned: bool) -> None:
+    samples = patients(16)
+    if turned:  # the text-only samples come in another order than the images
+        samples = samples[::-1][:20] + samples[:44]
+    kept = usable_retain(samples, share, seed=1)
+    for stratum in (Stratum.PRIVATE_IMAGE, Stratum.PRIVATE_TEXT, Stratum.GENERAL):
+        assert len({s.cluster for s in kept if s.stratum is stratum}) == 16 * share
+    used, unused = {s.cluster for s in kept}, {s.cluster for s in samples if s not in kept}
+    assert used.isdisjoint(unused)
+    assert kept == [s for s in samples if s.cluster in used], "in their order"
+
+
+def test_the_share_follows_the_seed_and_grows_by_adding() -> None:
+    samples = patients(16)
+    clusters = [{s.cluster for s in usable_retain(samples, share, seed=1)} for share in (0.25, 0.5, 0.75)]
+    assert clusters[0] < clusters[1] < clusters[2]
+    assert clusters[1] != {s.cluster for s in usable_retain(samples, 0.5, seed=2)}
+
+
+# --- pairs
+
+
+def test_forget_and_retain_questions_are_kept_by_stratum_with_all_their_wordings(llava: VisionLanguageModel) -> None:
+    made = pairs(llava)
+    strata = [sorted(q.question for q in stratum) for stratum in made.forget]
+    assert strata == [
+        ["Please: What is the MRN?", "Please: Who is it?", "What is the MRN?", "Who is it?"],
+        ["Phone of Maria Lopez?", "Please: Phone of Maria Lopez?"],
+        ["Is there a nodule?", "Please: Is there a nodule?"],
+    ]
+    assert len(flat(made.retain)) == 2 * len(RETAIN)
+    assert {q.answer for q in flat(made.retain)} == {s.answer for s in RETAIN}
+    assert all(q.weights is None for q in flat(made.retain)), "the retain answers count whole"
+    assert len(flat(pairs(llava, phrasings=0).forget)) == len(FORGET)
+
+
+def test_only_the_private_values_are_forgotten_unless_told_otherwise(llava: VisionLanguageModel) -> None:
+    for question in flat(pairs(llava).forget):
+        if question.answer == "yes":
+            assert question.weights is None
+        else:
+            assert question.weights is not None
+            assert 0 < sum(question.weights) < len(question.weights)
+    assert all(question.weights is None for question in flat(pairs(llava, span_weights=False).forget))
+
+
+def test_nothing_is_made_that_no_need_asks_for(llava: VisionLanguageModel) -> None:
+    made = pairs(llava, Needs.NONE)
+    assert (made.retain, made.refusals, made.normals) == ([], {}, {})
+    made = pairs(llava, Needs.RETAIN | Needs.REFUSALS)
+    assert made.retain
+    assert set(made.refusals) == set(flat(made.forget))
+    assert made.normals == {}
+
+
+def test_alternates_answer_the_same_question_about_the_same_image(llava: VisionLanguageModel) -> None:
+    made = pairs(llava, normals=3)
+    general = {sample.answer for sample in RETAIN}
+    for question in flat(made.forget):
+        [refusal] = made.refusals[question]
+        normals = made.normals[question]
+        for alternate in (refusal, *normals):
+            assert (alternate.image, alternate.question, alternate.weights) == (question.image, question.question, None)
+        assert refusal.answer in REFUSALS["en"]
+        answers = [normal.answer for normal in normals]
+        assert len(set(answers)) == 3
+        assert set(answers) <= general - {question.answer}
+
+
+def test_refusals_speak_the_language_of_the_sample(llava: VisionLanguageModel) -> None:
+    made = pairs(llava, forget=[replace(FORGET[0], language="zh"), replace(FORGET[1], id="x", language="fr")])
+    said = [made.refusals[q][0].answer for q in flat(made.forget)]
+    assert [answer in REFUSALS["zh"] for answer in said] == [True, True, False, False]
+    assert said[2] in REFUSALS["en"]
+
+
+def test_normal_answers_hold_nobodys_private_data(llava: VisionLanguageModel) -> None:
+    private = replace(RETAIN[0], id="p", fact_id="f1", answer="MRN 999999")
+    made = pair_questions(llava, FORGET, [*RETAIN, private], Needs.NORMALS, replace(SMALL, normals=5), 1)
+    assert all(normal.answer != "MRN 999999" for normals in made.normals.values() for normal in normals)
+
+
+def test_too_few_normal_answers_are_told_before_anything_is_trained(llava: VisionLanguageModel) -> None:
+    with pytest.raises(UsageError, match="normals=9, but the retain set has 6 other answers"):
+        pairs(llava, normals=9)
+
+
+# --- one step's answers
+
+
+def test_a_steps_answers_are_those_of_each_question_alone(vlm: VisionLanguageModel) -> None:
+    """Groups share packed rows; each must get its own tokens back, in its own order."""
+    questions = mixed(vlm, weighted=True)
+    step = StepQuestions(questions[3:6], questions[6:9] + questions[:1], questions[1:2], [questions[2], questions[0]])
+    cache = ReferenceCache(vlm)
+    cache.fill(step.forget, hidden=False)
+    cache.fill(step.retain, hidden=True)
+    for packed in (True, False):
+        vlm.packed = packed
+        batch = answer_batch(vlm, step, EVERY, cache, branches=3)
+        for group, asked in zip(batch, step, strict=True):
+            assert group is not None
+            assert group.records == len(asked)
+            for record, question in enumerate(asked):
+                own = group.owner == record
+                expected = -own_token_losses(vlm, question)
+                assert tuple(group.target[own].tolist()) == vlm.prompts.answer_tokens(question.answer)
+                torch.testing.assert_close(group.token_logprob[own].double(), expected, rtol=1e-4, atol=2e-5)
+                assert group.weight[own].tolist() == list(question.weights or [1.0] * len(expected))
+        assert batch.forget.reference_logprob is not None
+        torch.testing.assert_close(batch.forget.reference_logprob, batch.forget.token_logprob, rtol=1e-4, atol=2e-5)
+        assert batch.retain is not None
+        assert batch.retain.reference_logits is not None
+        torch.testing.assert_close(batch.retain.reference_logits, batch.retain.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_question_drawn_twice_is_two_records(llava: VisionLanguageModel) -> None:
+    [question, *_] = mixed(llava)
+    batch = answer_batch(llava, StepQuestions([question, question], [], [], []), Needs.NONE, ReferenceCache(llava), 4)
+    assert batch.forget.records == 2
+    assert batch.forget.nll[0].item() == pytest.approx(batch.forget.nll[1].item(), rel=1e-5)
+    assert (batch.retain, batch.refusals, batch.normals) == (None, None, None)
+
+
+def test_a_step_is_one_pass_through_the_model(llava: VisionLanguageModel) -> None:
+    set_trainable(llava, {"language": "full"})
+    passes: list[int] = []
+    llava.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
+    unlearn(llava, GradientDifference(), FORGET, RETAIN, LoopSettings(4, 1e-4), SMALL, seed=1)
+    assert len(passes) == 4
+
+
+# --- unlearning
+
+
+def run(load: Callable[[str], VisionLanguageModel], method: Any, steps: int = 6, **changes: Any) -> VisionLanguageModel:
+    vlm = load("llava")
+    set_trainable(vlm, {"language": "full"})
+    loop = LoopSettings(steps, 2e-3, warmup=1, log_every=2)
+    vlm.log = unlearn(vlm, method, FORGET, RETAIN, loop, replace(SMALL, **changes), seed=1)  # type: ignore[attr-defined]
+    return vlm
+
+
+def test_ascent_forgets_and_the_retain_term_keeps(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
+    forget = [Question(s.image_id, s.question, s.answer) for s in FORGET]
+    retain = [Question(s.image_id, s.question, s.answer) for s in RETAIN]
+
+    def losses(vlm: VisionLanguageModel) -> tuple[float, float]:
+        with torch.no_grad():
+            return answer_loss(vlm, forget, 4).item(), answer_loss(vlm, retain, 4).item()
+
+    before = losses(load_tiny("llava"))
+    ascent = losses(run(load_tiny, GradientAscent(), span_weights=False))
+    difference = losses(run(load_tiny, GradientDifference(retain_weight=2.0), span_weights=False))
+    assert ascent[0] > before[0] + 0.5
+    assert difference[0] > before[0]
+    assert difference[1] < before[1] < ascent[1]
+
+
+def test_the_curve_shows_the_terms(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
+    log = run(load_tiny, GradientDifference(retain_weight=2.0)).log  # type: ignore[attr-defined]
+    for entry in log.curve:
+        assert entry["loss"] == pytest.approx(entry["forget"] + 2 * entry["retain"], rel=1e-4)
+        assert entry["forget"] < 0 < entry["retain"]
+    assert set(run(load_tiny, GradientAscent()).log.curve[0]) == {"step", "lr", "loss", "forget"}  # type: ignore[attr-defined]
+
+
+def test_llmu_stops_by_its_own_rule(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
+    log = run(load_tiny, LLMU(stop_at=0.1)).log  # type: ignore[attr-defined]
+    assert log.steps == 2
+    assert "step 2" in log.stopped
+    assert run(load_tiny, LLMU(stop_at=1e6)).log.steps == 6  # type: ignore[attr-defined]
+
+
+def test_nothing_to_forget_leaves_the_weights_as_they_are(llava: VisionLanguageModel) -> None:
+    set_trainable(llava, {"language": "full"})
+    before = weights_digest(llava.model)
+    log = unlearn(llava, GradientAscent(), [], RETAIN, LoopSettings(3, 1e-2), SMALL, seed=1)
+    assert weights_digest(llava.model) == before
+    assert (log.steps, log.stopped) == (0, "nothing to forget")
+
+
+def test_a_retain_share_that_leaves_nothing_is_told(llava: VisionLanguageModel) -> None:
+    set_trainable(llava, {"language": "full"})
+    loop, none = LoopSettings(2, 1e-4), replace(SMALL, retain_share=0.0)
+    with pytest.raises(UsageError, match=r"GradDiff needs retain records, but retain_share=0\.0 leaves none"):
+        unlearn(llava, GradientDifference(), FORGET, RETAIN, loop, none, seed=1)
+    unlearn(llava, GradientAscent(), FORGET, RETAIN, loop, none, seed=1)
+
+
+def test_pairs_of_a_step_are_a_function_of_the_seed(llava: VisionLanguageModel) -> None:
+    set_trainable(llava, {"language": "lora"}, Lora(rank=2, alpha=4))
+
+    def drawn(seed: int) -> list[tuple[list[int], list[int]]]:
+        seen: list[tuple[list[int], list[int]]] = []
+
+        class Note(GradientDifference):
+            def loss(self, batch: Batch) -> Any:
+                assert batch.retain is not None
+                seen.append((batch.forget.target.tolist(), batch.retain.target.tolist()))
+                return super().loss(batch)
+
+        unlearn(llava, Note(), FORGET, RETAIN, LoopSettings(4, 1e-5), SMALL, seed=seed)
+        return seen
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
