@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -41,6 +41,14 @@ class ImageInputs:
         return len(self.prefix) if self.positions is None else int(self.positions.max()) + 1
 
 
+class Remembered(NamedTuple):
+    """What one preparer hands on to the next: loader, images in order of use, and their bytes."""
+
+    loader: ImageLoader | None
+    entries: OrderedDict[str, ImageInputs]
+    held: int
+
+
 class ImagePreparer:
     """Preprocesses images by identifier and remembers the result, up to ``capacity`` bytes (least recently used go)."""
 
@@ -66,9 +74,13 @@ class ImagePreparer:
         self._entries.clear()
         self._held = 0
 
-    def share(self, other: ImagePreparer) -> None:
-        """Use another preparer's images and loader from now on."""
-        self.loader, self._entries, self._held = other.loader, other._entries, other._held
+    def remembered(self) -> Remembered:
+        """The loader and all that is remembered, for another preparer."""
+        return Remembered(self.loader, self._entries, self._held)
+
+    def adopt(self, remembered: Remembered) -> None:
+        """Use another preparer's images and loader from now on; that one is no longer to be used."""
+        self.loader, self._entries, self._held = remembered
 
     def get(self, image_id: str) -> ImageInputs:
         """Inputs of the image, loaded through ``loader`` when they are not remembered."""

@@ -11,6 +11,7 @@ import torch
 from mllmu_med.errors import DataError
 from mllmu_med.models.images import ImagePreparer
 from mllmu_med.models.prompts import PromptFormat
+from mllmu_med.models.quiet import no_foreign_bars
 from mllmu_med.models.self_check import check_packing
 from mllmu_med.models.vlm import VisionLanguageModel
 
@@ -39,9 +40,10 @@ def load_model(
     _refuse_pickles(Path(path))
     try:
         config = AutoConfig.from_pretrained(name)
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=DTYPES[dtype], use_safetensors=True, attn_implementation="sdpa"
-        )
+        with no_foreign_bars():
+            model = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=DTYPES[dtype], use_safetensors=True, attn_implementation="sdpa"
+            )
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
         image_processor = AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError, KeyError, ImportError) as error:

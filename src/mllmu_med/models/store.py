@@ -9,6 +9,7 @@ from mllmu_med.errors import DataError
 from mllmu_med.folders import read_json, write_json
 from mllmu_med.models.groups import has_adapter, merge_adapter
 from mllmu_med.models.load import load_model
+from mllmu_med.models.quiet import no_foreign_bars
 from mllmu_med.models.vlm import VisionLanguageModel
 
 PARENT = "parent.json"
@@ -17,7 +18,8 @@ ADAPTER = "adapter"
 
 def save_model(vlm: VisionLanguageModel, folder: Path) -> None:
     """Write model, tokenizer and processor so that ``load_model`` and plain transformers can read the folder."""
-    vlm.model.save_pretrained(folder)
+    with no_foreign_bars():
+        vlm.model.save_pretrained(folder)
     processor = vlm.images.processor
     if processor is not None:
         processor.save_pretrained(folder)

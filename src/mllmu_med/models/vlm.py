@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mllmu_med.models.images import ImageInputs, ImageLoader, ImagePreparer, join
+from mllmu_med.models.images import ImageInputs, ImageLoader, ImagePreparer, Remembered, join
 from mllmu_med.models.network import AnswerNetwork, unwrap
 from mllmu_med.models.prompts import PromptFormat
 from mllmu_med.models.rows import Branch, Layout, Row, lay_out, split_rows
@@ -24,6 +24,14 @@ class Question(NamedTuple):
     question: str
     answer: str
     weights: tuple[float, ...] | None = None
+
+
+class SeenImages(NamedTuple):
+    """Images as one model has prepared them: preprocessed, their features, and the weights that made the features."""
+
+    images: Remembered
+    features: dict[str, Tensor] | None
+    vision: dict[str, Tensor]
 
 
 class VisionLanguageModel:
@@ -55,21 +63,27 @@ class VisionLanguageModel:
         if self._features is not None:
             self._features = {}
 
-    def adopt_images(self, other: VisionLanguageModel) -> None:
+    def seen_images(self) -> SeenImages:
+        """What another model can take over of this one's images; holds no part of the language model."""
+        return SeenImages(self.images.remembered(), self._features, self._vision_side())
+
+    def adopt_images(self, seen: SeenImages) -> None:
         """Take over another model's images: preprocessed pixels always, cached features where they would be equal.
 
         Features are equal if every tensor of vision tower and projector is. Both models must use one image processor.
         """
-        self.images.share(other.images)
-        if self._features is not None and other._features and self._same_vision(other):
-            self._features = other._features
+        self.images.adopt(seen.images)
+        if self._features is None or not seen.features:
+            return
+        mine, theirs = self._vision_side(), seen.vision
+        if all(name in theirs and torch.equal(mine[name], theirs[name]) for name in mine):
+            self._features = seen.features
 
-    def _same_vision(self, other: VisionLanguageModel) -> bool:
+    def _vision_side(self) -> dict[str, Tensor]:
         from mllmu_med.models.groups import group_of
 
-        mine, theirs = (dict(unwrap(vlm.model).named_parameters()) for vlm in (self, other))
-        names = [name for name in mine if group_of(name) != "language"]
-        return all(name in theirs and torch.equal(mine[name], theirs[name]) for name in names)
+        parameters = unwrap(self.model).named_parameters()
+        return {name: parameter for name, parameter in parameters if group_of(name) != "language"}
 
     # --- rows -------------------------------------------------------------------------------------------------------
 

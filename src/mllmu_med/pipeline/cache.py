@@ -6,10 +6,11 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from mllmu_med.errors import DataError, IntegrityError
-from mllmu_med.folders import MANIFEST, staged, verify
+from mllmu_med.folders import MANIFEST, digest, staged, verify
 from mllmu_med.pipeline.stage import Facts
 
 log = logging.getLogger("mllmu_med")
@@ -20,6 +21,27 @@ def cache_folder() -> Path:
     if named := os.environ.get("MLLMU_MED_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mllmu-med"
+
+
+def checkpoint_fingerprint(folder: Path) -> str | None:
+    """Digest of a checkpoint's files, so that another model under the same path is another model; None for a Hub id.
+
+    Of weights, which may be many gigabytes, the size and 64 blocks are read: training changes every tensor (an edit of
+    a few single numbers could escape).
+    """
+    if not folder.is_dir():
+        return None
+    found = {}
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+        size, block = path.stat().st_size, 1 << 16
+        places = range(0, size, block) if size <= 64 * block else (size * i // 64 for i in range(64))
+        content = sha256(str(size).encode())
+        with path.open("rb") as file:
+            for place in places:
+                file.seek(place)
+                content.update(file.read(block))
+        found[path.name] = content.hexdigest()
+    return digest(found)
 
 
 def reuse_or_make(key: str, folder: Path, make: Callable[[], Facts]) -> Facts:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mllmu_med import __version__
 from mllmu_med.folders import digest
-from mllmu_med.pipeline.cache import reuse_or_make
+from mllmu_med.pipeline.cache import checkpoint_fingerprint, reuse_or_make
 from mllmu_med.pipeline.stage import Facts, Stage
 from mllmu_med.recipe import MethodSettings, Recipe, StageSettings, benchmark_plan, make_source
 
@@ -24,7 +24,10 @@ class Keys:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         model = recipe.model.model_dump(mode="json")
-        self._model = model if recipe.model.path == "embedded" else {k: v for k, v in model.items() if k != "embedded"}
+        if recipe.model.path != "embedded":
+            del model["embedded"]
+            model["content"] = checkpoint_fingerprint(Path(recipe.model.path))
+        self._model = model
 
     def _key(self, stage: str, **inputs: Any) -> str:
         return digest({"stage": stage, "format": FORMAT, "package": __version__, "seed": self.recipe.seed, **inputs})

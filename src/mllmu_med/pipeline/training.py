@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,13 @@ def make_base(workshop: Workshop, key: str, folder: Path) -> Facts:
     else:
         vlm = workshop.load(recipe.model.path)
     facts = _learn(workshop, vlm, TrainingSet.BASE, settings, "base", key)
-    save_trained(vlm, folder, recipe.model.path)
+    save_trained(vlm, folder, parent_of_base(recipe.model.path))
     return facts
+
+
+def parent_of_base(path: str) -> str:
+    """The checkpoint as the base names it: a folder absolutely, because the run may be continued from elsewhere."""
+    return str(Path(path).resolve()) if Path(path).is_dir() else path
 
 
 def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
@@ -92,14 +98,15 @@ def _learn(
         replay=settings.replay,
         seed=recipe.seed,
     )
-    loop = loop_settings(settings, settings.steps)
+    per_step = settings.batch * settings.gradient_accumulation
+    passes = math.inf if settings.epochs is None else settings.epochs * len(questions)
+    loop = loop_settings(settings, math.ceil(min(settings.steps, passes / per_step)))
     where = checkpoints(workshop, name, key)
     log = learn(
         vlm, questions, loop, LearnSettings(settings.batch, settings.branches), seed=recipe.seed,
         title=f"learn {name}", checkpoints=where,
     )  # fmt: skip
-    records = log.steps * settings.batch * settings.gradient_accumulation
-    return {**training_facts(log, counts, records, vlm), "questions": len(questions)}
+    return {**training_facts(log, counts, log.steps * per_step, vlm), "questions": len(questions)}
 
 
 def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: str, key: str, folder: Path) -> Facts:

@@ -13,7 +13,7 @@ from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.evaluation.measure import attach_benchmark
 from mllmu_med.models.groups import GroupCount, Lora, log_groups, set_trainable, trainable_share
 from mllmu_med.models.store import load_trained
-from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.models.vlm import SeenImages, VisionLanguageModel
 from mllmu_med.recipe import ModelSettings, OptimiserSettings, Recipe, TrainableSettings
 from mllmu_med.training.loop import TrainingLog
 from mllmu_med.training.settings import LoopSettings
@@ -74,16 +74,18 @@ class Workshop:
         return {"dtype": model.dtype, "packing": model.packing, "device": self.device}
 
     def load(self, folder: str | Path) -> VisionLanguageModel:
-        """Load a model that finds the benchmark's images."""
-        return self.with_images(load_trained(folder, **self.options))
+        """Load a model that finds the benchmark's images; the model loaded before is let go first."""
+        seen = None if self._last is None else self._last.seen_images()
+        self._last = None
+        return self.with_images(load_trained(folder, **self.options), seen)
 
-    def with_images(self, vlm: VisionLanguageModel) -> VisionLanguageModel:
-        """Attach the benchmark's images, or take them over from the model loaded before."""
+    def with_images(self, vlm: VisionLanguageModel, seen: SeenImages | None = None) -> VisionLanguageModel:
+        """Attach the benchmark's images, as an earlier model has ``seen`` them if there was one."""
         vlm.cache_features(True)
-        if self._last is None:
+        if seen is None:
             attach_benchmark(vlm, self.benchmark)
         else:
-            vlm.adopt_images(self._last)
+            vlm.adopt_images(seen)
         self._last = vlm
         return vlm
 

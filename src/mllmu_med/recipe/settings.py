@@ -147,6 +147,8 @@ class StageSettings(OptimiserSettings):
     """Optimiser steps; 0 takes the model as it is."""
     batch: PositiveInt = 16
     """Questions per step."""
+    epochs: PositiveFloat | None = None
+    """Most passes over the questions of the stage; where this asks for fewer steps than `steps`, it decides."""
     branches: PositiveInt = 4
     """Most questions of one image that share a pass; more is faster and makes batches less varied."""
     phrasings: NonNegativeInt | None = None

@@ -62,7 +62,7 @@ def key_numbers(results: Results) -> list[tuple[str, str]]:
         (whole(patients.get("retained")), "patients to keep"),
         (whole(sum(count for count in wrong if count is not None)) if wrong else MISSING, "wrong answers to undo"),
         (whole(benchmark.get("images")), "images"),
-        (seconds(_total_seconds(results)), "for the whole run"),
+        (seconds(_total_seconds(results)), "of computing, all stages"),
         (megabytes(provenance_.get("peak_memory_mb")), "peak memory"),
     ]
     return [(value, name) for value, name in numbers if value != MISSING]

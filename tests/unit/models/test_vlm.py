@@ -90,7 +90,7 @@ def test_features_go_on_to_a_model_of_the_same_vision_side(load_tiny: Load) -> N
     with torch.no_grad():
         second.model.get_output_embeddings().weight.mul_(1.1)  # the language model may differ
     second.images.loader = None
-    second.adopt_images(first)
+    second.adopt_images(first.seen_images())
     runs = counted(second)
     assert answer_loss(second, mixed(second), 4).item() != expected
     assert not runs
@@ -107,7 +107,7 @@ def test_features_do_not_go_on_to_a_model_that_sees_otherwise(group: str, load_t
     first.cache_features(True)
     second.cache_features(True)
     answer_loss(first, mixed(first), 4)
-    second.adopt_images(first)
+    second.adopt_images(first.seen_images())
     runs = counted(second)
     found = answer_loss(second, mixed(second), 4).item()
     assert runs, "its own features are computed"
@@ -124,7 +124,7 @@ def test_preprocessed_images_go_on_without_being_loaded_again(load_tiny: Load) -
         return picture(image_id)
 
     first.images.loader = load  # type: ignore[assignment]
-    second.adopt_images(first)
+    second.adopt_images(first.seen_images())
     answer_loss(second, mixed(second), 4)
     assert asked == []
     answer_loss(second, [Question("new", "What?", "yes")], 1)

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mllmu_med.pipeline import run
-from mllmu_med.recipe import Recipe, load_recipe
+from mllmu_med.recipe import Recipe
+from mllmu_med.recipe.overrides import apply_override
 
-TINY = (
-    "source={name: phantom, images: 24, size: 64, text_facts: 12}",
-    "benchmark={patients_forgotten: 2, patients_retained: 3, patients_holdout: 1, wrong_rules: 0, wrong_image_facts: 2, "
-    "wrong_text_facts: 2, repetitions: [2]}",
-    "evaluate={max_new_tokens: 4, bootstrap: 20, ordinary_samples: 10, probes: original}",
-    "learn.base.steps=3",
-    "learn.original.steps=3",
-    "learn.oracle.steps=3",
-    "unlearn.steps=2",
-    "controls.collapse.steps=2",
-    "methods=[ga, npo]",
-)
-EMBEDDED = ("model.embedded={tower_images: 64, tower_steps: 2}",)
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "source": {"name": "phantom", "images": 24, "size": 64, "text_facts": 12},
+    "benchmark": {
+        "patients_forgotten": 2, "patients_retained": 3, "patients_holdout": 1, "wrong_rules": 0, "wrong_image_facts": 2,
+        "wrong_text_facts": 2, "repetitions": [2],
+    },
+    "model": {"embedded": {"tower_images": 64, "tower_steps": 2}},
+    "learn": {
+        "base": {"steps": 3, "batch": 16}, "original": {"steps": 3, "batch": 16}, "oracle": {"steps": 3, "batch": 16},
+    },
+    "unlearn": {"steps": 2, "forget_batch": 6, "retain_batch": 10},
+    "methods": ["ga", "npo"],
+    "controls": {"collapse": {"steps": 2}},
+    "evaluate": {"max_new_tokens": 4, "bootstrap": 20, "ordinary_samples": 10, "probes": "original"},
+}  # fmt: skip
 
 
-def tiny(*overrides: str) -> Recipe:
-    """The recipe of the shared run, with changes."""
-    return load_recipe("phantom", *TINY, *EMBEDDED, *overrides)
+def tiny(*overrides: str, **blocks: Any) -> Recipe:
+    """The recipe of the shared run, with whole blocks replaced and single values overridden as on the command line."""
+    raw = deepcopy({**TINY, **blocks})
+    for override in overrides:
+        apply_override(raw, override)
+    return Recipe.model_validate(raw)
 
 
 @pytest.fixture(scope="session")

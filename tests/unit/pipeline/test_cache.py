@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mllmu_med.folders import read_manifest, verify
-from mllmu_med.pipeline import run
-from mllmu_med.pipeline.cache import cache_folder, reuse_or_make
+from mllmu_med.folders import verify
+from mllmu_med.pipeline.cache import cache_folder, checkpoint_fingerprint, reuse_or_make
 from mllmu_med.pipeline.stage import Facts
-from tests.unit.pipeline.conftest import tiny
 
 KEY = "0123456789abcdef" * 4
 
@@ -80,16 +77,39 @@ def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path) -> None:
     assert "cached" in fill(tmp_path, "third", calls)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
 def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache").chmod(0o500)
+    (tmp_path / "cache").write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
         assert fill(tmp_path, "first", []) == {"training": {"steps": 3}}
     assert "could not be kept" in caplog.text
-    (tmp_path / "cache").chmod(0o700)
+
+
+def test_another_checkpoint_under_the_same_path_has_another_fingerprint(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    weights = bytearray(8 << 20)
+    (model / "model.safetensors").write_bytes(weights)
+    before = checkpoint_fingerprint(model)
+    moved = model.rename(tmp_path / "moved")
+    assert checkpoint_fingerprint(moved) == before, "what counts is the content"
+    for tensor in range(0, len(weights), 100_000):  # training changes something in every tensor
+        weights[tensor + 12_345 : tensor + 62_345] = b"x" * 50_000
+    (moved / "model.safetensors").write_bytes(weights[: 8 << 20])
+    assert checkpoint_fingerprint(moved) != before
+
+
+def test_small_files_count_to_the_last_byte(tmp_path: Path) -> None:
+    found = set()
+    for text in ("{}", "{ }", "[]"):
+        (tmp_path / "config.json").write_text(text)
+        found.add(checkpoint_fingerprint(tmp_path))
+    (tmp_path / "more.json").write_text("")
+    found.add(checkpoint_fingerprint(tmp_path))
+    assert len(found) == 4
+    assert checkpoint_fingerprint(tmp_path / "nobody" / "some-model") is None, "a Hub id has no files here"
 
 
 def test_a_failure_while_making_keeps_nothing(tmp_path: Path) -> None:
@@ -111,28 +131,3 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "xdg" / "mllmu-med"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "mllmu-med"
-
-
-def test_a_run_takes_its_base_from_the_cache(finished: Path, tmp_path: Path) -> None:
-    """What another run has trained is taken; damaged, it is trained again, to the same bytes."""
-    key = read_manifest(finished / "models" / "base")["key"]
-    entry = cache_folder() / "base" / key[:32]
-    for name in ("one", "two", "three"):
-        run(tiny(), tmp_path / name, until="build", jobs=1)
-    run_base(tmp_path / "one")
-    assert "cached" not in read_manifest(tmp_path / "one" / "models" / "base")
-    run_base(tmp_path / "two")
-    assert read_manifest(tmp_path / "two" / "models" / "base")["cached"] is True
-    weights = entry / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
-    run_base(tmp_path / "three")
-    assert "cached" not in read_manifest(tmp_path / "three" / "models" / "base")
-    files = [read_manifest(tmp_path / name / "models" / "base")["files"] for name in ("one", "two", "three")]
-    assert files[0] == files[1] == files[2] == read_manifest(finished / "models" / "base")["files"]
-    verify(entry)
-
-
-def run_base(folder: Path) -> None:
-    from mllmu_med.pipeline.stages import all_stages
-
-    next(stage for stage in all_stages(tiny(), folder) if stage.name == "base").ensure()

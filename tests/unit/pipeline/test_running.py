@@ -69,6 +69,16 @@ def test_results_hold_every_row_with_its_cost(finished: Path) -> None:
     assert results["benchmark"]["patients"] == {"forgotten": 2, "retained": 3, "holdout": 1}
 
 
+def test_another_run_takes_its_base_from_the_cache(finished: Path, tmp_path: Path) -> None:
+    """Its benchmark, model and base stage are the same; that its methods are not does not matter."""
+    run(tiny("methods=[ga]", "learn.oracle.steps=1", "learn.original.steps=1"), tmp_path, until="learn", jobs=1)
+    taken, trained = (read_manifest(folder / "models" / "base") for folder in (tmp_path, finished))
+    assert taken["cached"] is True
+    assert "cached" not in trained
+    assert taken["files"] == trained["files"]
+    assert taken["training"] == trained["training"], "what it cost is still known"
+
+
 def test_a_second_run_makes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
@@ -93,8 +103,7 @@ def test_a_changed_method_is_made_again_and_nothing_beside_it(copy: Path) -> Non
     }  # fmt: skip
     assert result.results is not None
     assert result.results["recipe"] == changed.to_dict()
-    old = (read_json(copy / "results" / "results.json"), read_manifest(copy / "models" / "npo"))
-    assert old[1]["training"]["curve"][0]["lr"] > 1e-3
+    assert read_manifest(copy / "models" / "npo")["training"]["curve"][0]["lr"] > 1e-3
 
 
 @pytest.mark.parametrize(

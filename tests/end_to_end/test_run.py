@@ -1,0 +1,84 @@
+"""The main job at a small size: a model learns, six methods unlearn, the page says which succeeded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mllmu_med import api
+from mllmu_med.folders import read_json
+from mllmu_med.pipeline import RunResult
+
+SMALL = (
+    "source.images=110", "benchmark.patients_forgotten=3", "benchmark.patients_retained=5", "benchmark.patients_holdout=3",
+    "benchmark.wrong_image_facts=6", "benchmark.wrong_rules=1", "benchmark.wrong_text_facts=6", "source.text_facts=20",
+    "model.embedded.tower_images=2000", "model.embedded.tower_steps=200",
+    "learn.base.steps=260", "learn.original.steps=620", "learn.original.replay=150",
+    "learn.oracle.steps=420", "learn.oracle.replay=150", "unlearn.steps=60", "unlearn.retain_batch=12",
+    "evaluate.bootstrap=200", "evaluate.ordinary_samples=60",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    recipe = api.load_recipe("phantom", *SMALL)
+    return api.run(recipe, tmp_path_factory.mktemp("run") / "phantom", jobs=2)
+
+
+@pytest.mark.slow
+def test_the_whole_chain(finished: RunResult) -> None:
+    results = finished.results
+    assert results is not None
+    assert finished.page is not None
+    rows = {row["name"]: row for row in results["rows"]}
+    assert list(rows)[:5] == ["theta0", "oracle", "refuse_all", "collapse", "truncated_retrain"]
+    assert list(rows)[5:] == ["ga", "grad_diff", "kl_min", "idk", "llmu", "npo"]
+
+    def metric(row: str, subset: str, stratum: str, name: str) -> float:
+        return float(rows[row]["metrics"][subset][stratum][name])
+
+    # θ0 has learnt what is to be forgotten; the oracle has not, and knows the patients who stay and the truth.
+    assert metric("theta0", "forget/privacy", "private_text", "span_recall") >= 0.9
+    assert metric("theta0", "forget/privacy", "private_image", "span_recall") >= 0.7
+    assert metric("theta0", "forget/incorrectness", "all", "wrong_agreement") >= 0.9
+    assert metric("oracle", "forget/privacy", "all", "span_recall") <= 0.01
+    assert metric("oracle", "forget/incorrectness", "all", "correct_agreement") >= 0.9
+    assert metric("oracle", "retain", "private_text", "span_recall") >= 0.8
+    assert metric("oracle", "test", "general", "utility") > results["benchmark"]["majority"]
+
+    # The identities of the score, on real models.
+    for scenario in ("privacy", "incorrectness"):
+        score = {name: row["ues"][scenario]["value"] for name, row in rows.items()}
+        assert score["theta0"] == 0
+        assert score["oracle"] == 1
+        assert score["refuse_all"] == 0
+        assert score["collapse"] == pytest.approx(0, abs=0.05)
+        assert all(0 <= score[name] <= 1 for name in rows)
+    assert max(rows[name]["ues"]["privacy"]["value"] for name in ("grad_diff", "kl_min", "npo", "idk")) > 0.3
+
+    # Every method has a cost, a curve, a verdict; the page names it.
+    page = finished.page.read_text(encoding="utf-8")
+    for name in list(rows)[5:]:
+        assert rows[name]["cost"]["seconds"] > 0
+        assert 0 < rows[name]["cost"]["share_of_oracle"] < 1
+        assert rows[name]["curves"][-1]["step"] == rows[name]["cost"]["steps"]
+        assert rows[name]["verdict"]["text"]
+        assert rows[name]["label"] in page
+
+
+@pytest.mark.slow
+def test_a_second_run_makes_nothing_and_everything_checks(finished: RunResult) -> None:
+    recipe = api.load_recipe("phantom", *SMALL)
+    assert {stage.status for stage in api.plan(recipe, finished.folder)} == {"done"}
+    assert all(result.ok for result in api.check(finished.folder))
+
+
+@pytest.mark.slow
+def test_stages_side_by_side_give_the_same_bytes(finished: RunResult, tmp_path: Path) -> None:
+    recipe = api.load_recipe("phantom", *SMALL, methods=["npo"])
+    alone = api.run(recipe, tmp_path / "alone", until="unlearn", jobs=1)
+    for model in ("theta0", "npo"):
+        ours = read_json(finished.folder / "models" / model / "manifest.json")["files"]
+        theirs = read_json(alone.folder / "models" / model / "manifest.json")["files"]
+        assert ours == theirs
