@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +36,14 @@ def _one_thread() -> None:
     """Sums do not depend on the number of cores, nor on what an earlier test has set."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def one_core() -> Iterator[None]:
+    """Stages of larger models take all cores; two threads on a busy core are many times slower than one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mllmu_med.pipeline.stage.os", SimpleNamespace(cpu_count=lambda: 1))
+        yield
 
 
 def picture(image_id: str) -> Image.Image:

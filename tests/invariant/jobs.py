@@ -19,7 +19,7 @@ import torch
 
 from mllmu_med.benchmark.sample import Sample, Span, Stratum, Subset
 from mllmu_med.errors import Interrupted
-from mllmu_med.methods.ascent import KLMinimisation
+from mllmu_med.methods.llmu import LLMU
 from mllmu_med.methods.preference import NPO
 from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.load import load_model
@@ -42,8 +42,8 @@ def sample(number: int, subset: Subset, stratum: Stratum, question: str, answer:
     spans = (Span("mrn", value, start, start + len(value), 1e6),) if value else ()
     image = None if stratum in (Stratum.PRIVATE_TEXT, Stratum.TRUE_TEXT) else f"image-{number // 2}"
     return Sample(
-        f"s{number}", f"r{number}", subset, stratum, question, answer, group=f"g{number // 2}", image_id=image, spans=spans,
-        phrasings=(f"Please: {question}",), clean_answer=None if value else answer,
+        f"s{number}", f"r{number}", subset, stratum, question, answer, group=f"g{number // 2}", image_id=image,
+        spans=spans, phrasings=(f"Please: {question}",), clean_answer=None if value else answer,
     )  # fmt: skip
 
 
@@ -67,15 +67,15 @@ def _learn(vlm: VisionLanguageModel, checkpoints: Checkpoints | None) -> Trainin
     return learn(vlm, questions, LOOP, LearnSettings(batch=5, branches=2), seed=3, checkpoints=checkpoints)
 
 
-def _unlearn(method: KLMinimisation | NPO, vlm: VisionLanguageModel, checkpoints: Checkpoints | None) -> TrainingLog:
-    feeding = UnlearnSettings(forget_batch=3, retain_batch=4, branches=2)
+def _unlearn(method: LLMU | NPO, vlm: VisionLanguageModel, checkpoints: Checkpoints | None) -> TrainingLog:
+    feeding = UnlearnSettings(forget_batch=3, retain_batch=4, branches=2, normals=2)
     return unlearn(vlm, method, FORGET, RETAIN, LOOP, feeding, seed=3, checkpoints=checkpoints)
 
 
 JOBS: dict[str, tuple[str, Callable[[VisionLanguageModel, Checkpoints | None], TrainingLog]]] = {
     "learn-full": ("full", _learn),
     "learn-lora": ("lora", _learn),
-    "unlearn-full": ("full", partial(_unlearn, KLMinimisation())),
+    "unlearn-full": ("full", partial(_unlearn, LLMU())),
     "unlearn-lora": ("lora", partial(_unlearn, NPO())),
 }
 

@@ -40,7 +40,9 @@ def tower(seed: int) -> str:
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
     seed = "3" if os.environ.get("PYTHONHASHSEED") != "3" else "4"
-    script = "import torch; torch.set_num_threads(1); from tests.invariant.test_determinism import tower; print(tower(7))"
+    script = (
+        "import torch; torch.set_num_threads(1); from tests.invariant.test_determinism import tower; print(tower(7))"
+    )
     other = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, text=True,
         capture_output=True, timeout=120,

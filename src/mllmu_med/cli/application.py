@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shlex
 import signal
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +113,9 @@ def _termination_is_interruption() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    # Read by OpenMP when torch is first imported. By default its threads wait by spinning, and one other busy process
+    # then slows a training step tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with _termination_is_interruption():
         try:
             app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="mllmu-med")

@@ -9,7 +9,8 @@ from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
 from mllmu_med.benchmark.sample import Stratum, Subset
-from mllmu_med.evaluation.metrics import ORIGINAL, Measured
+from mllmu_med.evaluation.metrics import Measured
+from mllmu_med.evaluation.outputs import ORIGINAL
 from mllmu_med.evaluation.utility import PRIVATE_STRATA, WRONG_STRATA
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ SCORED_STRATA: Mapping[Subset, tuple[Stratum, ...]] = {
     Subset.VALIDATION: (Stratum.GENERAL, Stratum.SIBLING),
     Subset.HOLDOUT: PRIVATE_STRATA,
 }
-"""The strata that make up a subset's ``all``: the macro-average over those present, so that the few retained patients
-are not drowned by the many ordinary records. Unseen images under a wrong rule are reported, never scored."""
+"""The strata that make up a subset's ``all``: the macro-average over those present. Unseen images under a wrong rule
+are reported, never scored. On retain, ``all`` is a figure of the tables; the score has two levels instead of it."""
 
 
 class Level(NamedTuple):
@@ -43,11 +44,10 @@ LEVELS: Mapping[str, Level] = {
     "clinical": Level(Subset.FORGET_PRIVACY, SCORED_STRATA[Subset.FORGET_PRIVACY], "utility"),
     "wrong": Level(Subset.FORGET_INCORRECTNESS, SCORED_STRATA[Subset.FORGET_INCORRECTNESS], "wrong_agreement"),
     "correct": Level(Subset.FORGET_INCORRECTNESS, SCORED_STRATA[Subset.FORGET_INCORRECTNESS], "correct_agreement"),
-    "retain": Level(Subset.RETAIN, SCORED_STRATA[Subset.RETAIN], "utility"),
+    "retain": Level(Subset.RETAIN, (Stratum.GENERAL, Stratum.SIBLING, Stratum.TRUE_TEXT), "utility"),
+    # Apart from the rest of retain: general answers hardly notice damage that erases a patient, and would hide it.
+    "patients": Level(Subset.RETAIN, PRIVATE_STRATA, "utility"),
     "test": Level(Subset.TEST, SCORED_STRATA[Subset.TEST], "utility"),
-    # Two halves of retain, for the verdict; not parts of the score.
-    "retained_patients": Level(Subset.RETAIN, PRIVATE_STRATA, "utility"),
-    "retained_answers": Level(Subset.RETAIN, (Stratum.GENERAL, Stratum.SIBLING, Stratum.TRUE_TEXT), "utility"),
 }
 
 Levels = Mapping[str, "FloatArray"]

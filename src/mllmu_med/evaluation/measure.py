@@ -10,7 +10,7 @@ from PIL import Image
 
 from mllmu_med.benchmark.sample import Probe, Sample, Stratum, Subset
 from mllmu_med.benchmark.store import Benchmark
-from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.models.generation import Prompt, generate
 from mllmu_med.models.rows import chunk_rows
 from mllmu_med.models.vlm import Question, VisionLanguageModel
@@ -18,7 +18,6 @@ from mllmu_med.progress import Bar, bar
 from mllmu_med.seeding import rng
 
 BLANK = "blank"
-ORIGINAL = "original"
 
 
 class Asked(NamedTuple):

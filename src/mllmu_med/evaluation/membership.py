@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.evaluation.memorisation import mean_logprob
-from mllmu_med.evaluation.metrics import ORIGINAL, Measured
+from mllmu_med.evaluation.metrics import Measured
+from mllmu_med.evaluation.outputs import ORIGINAL
 
 _Kind = tuple[str, ...]
 

@@ -9,12 +9,10 @@ from mllmu_med.benchmark.sample import Sample
 from mllmu_med.evaluation.behaviour import degenerate, over_refusal
 from mllmu_med.evaluation.closed import agrees_with_any, closed_accuracy
 from mllmu_med.evaluation.memorisation import exact_memorisation, extraction_strength, probability
-from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.overlap import best_rouge_l, best_token_recall, bleu, exact_match
 from mllmu_med.evaluation.spans import span_recall
 from mllmu_med.evaluation.utility import PRIVATE_STRATA, clinical_utility, is_closed, references, utility
-
-ORIGINAL = "original"
 
 METRICS = (
     "rouge_l_recall",

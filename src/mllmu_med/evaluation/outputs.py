@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ORIGINAL = "original"
+"""The probe that is the sample's own question, as it was trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -11,7 +14,7 @@ class Output:
 
     Attributes:
         sample_id: the benchmark sample.
-        probe: ``original``, or the name of the sample's probe.
+        probe: :data:`ORIGINAL`, or the name of the sample's probe.
         question: the question as asked.
         generated: the greedy answer, special tokens removed. An empty answer is an answer.
         truncated: generation met the token limit before the end token.

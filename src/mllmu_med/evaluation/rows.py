@@ -12,8 +12,8 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.evaluation.behaviour import refuse_all_outputs
 from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe_levels
 from mllmu_med.evaluation.membership import membership_auc
-from mllmu_med.evaluation.metrics import ORIGINAL, Measured, all_metrics
-from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.metrics import Measured, all_metrics
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.scores import (
     EQUAL,
     INCORRECTNESS,
@@ -23,7 +23,6 @@ from mllmu_med.evaluation.scores import (
     Ues,
     Weights,
     forgotten,
-    kept,
     optional,
     score,
 )
@@ -49,12 +48,13 @@ _KNOWN_ROWS: Mapping[str, tuple[str, str, str]] = {
     "truncated_retrain": ("Truncated retraining", "control", "retrained at a method's own cost"),
 }
 
-_KEPT = {
-    "retained_patients": "the retained patients' values",
-    "retained_answers": "the other retained answers",
+_KEPT: Mapping[str, str] = {
+    "patients": "the retained patients' values",
+    "retain": "the other retained answers",
     "test": "the answers on unseen images",
     "clinical": "the forgotten patients' clinical answers",
 }
+"""Utilities by the names they have in a verdict."""
 
 
 class Row(TypedDict):
@@ -194,7 +194,7 @@ def _row(
         for scenario in SCENARIOS
     }
     label, role, summary = _KNOWN_ROWS.get(name, (name, "method", ""))
-    verdict = _verdict(name, model, reference, ues)
+    verdict = _verdict(name, model, ues)
     return {
         "name": name,
         "label": info.get("label") or label,
@@ -235,23 +235,20 @@ def _by_error_type(model: _Model, original: _Model, oracle: _Model) -> dict[str,
     return {name: {"suppression": share(name, 0, 1), "restoration": share(name, 1, -1)} for name in model.errors}
 
 
-def _verdict(name: str, model: _Model, reference: Reference, ues: Mapping[str, Ues]) -> Verdict:
+def _verdict(name: str, model: _Model, ues: Mapping[str, Ues]) -> Verdict:
     if name in (ORIGINAL_ROW, ORACLE_ROW):
         levels = model.levels
         return reference_verdict(name == ORIGINAL_ROW, optional(levels["leakage"]), optional(levels["wrong"]))
 
-    def left(level: str) -> float | None:
-        return optional(kept(model.levels[level], reference.refusal[level], reference.oracle[level]))
-
-    wrong = ues[INCORRECTNESS]["parts"]
+    private, wrong = (ues[scenario]["parts"] for scenario in (PRIVACY, INCORRECTNESS))
     robust = {name: (one["robust"], one["robust_probe"]) for name, one in ues.items()}
     return judge(
         Findings(
             values={scenario: one["value"] for scenario, one in ues.items()},
             reasons={scenario: one["reason"] for scenario, one in ues.items()},
-            forgotten={PRIVATE_VALUES: ues[PRIVACY]["parts"]["forget"], WRONG_FACTS: wrong["suppression"]},
+            forgotten={PRIVATE_VALUES: private["forget"], WRONG_FACTS: wrong["suppression"]},
             restored=wrong["restoration"],
-            kept={words: left(level) for level, words in _KEPT.items()},
+            kept={words: private[part] for part, words in _KEPT.items()},
             robust={
                 scenario: (value, probe)
                 for scenario, (value, probe) in robust.items()

@@ -5,8 +5,13 @@ before unlearning, θ* the oracle (retrained without the forget set) and b_s the
 question::
 
     e_f = clip((m_f(θ0) − m_f(θ)) / (m_f(θ0) − m_f(θ*)), 0, 1)       m_f: leakage, or agreement with the wrong answer
-    u_s = clip((m_s(θ) − b_s) / (m_s(θ*) − b_s), 0, 1)               s: retain, test, clinical part of the answer
+    u_s = clip((m_s(θ) − b_s) / (m_s(θ*) − b_s), 0, 1)               s: retain, patients, test, clinical
     UES = Σ w / (w_f / e_f + Σ_s w_s / u_s)                          weighted harmonic mean; 0 if any part is 0
+
+The utilities: ``retain``, answers that stay (retained patients apart); ``patients``, the retained patients' values;
+``test``, unseen images; ``clinical``, what the forgotten patients' answers say beside the private values (privacy
+only). Retained patients are a part of their own because they are where damage shows first: in an average over all that
+stays, a model that lost every one of them would still score well.
 
 For wrong facts e_f is the harmonic mean of suppression (above) and restoration,
 clip((m_c(θ) − m_c(θ0)) / (m_c(θ*) − m_c(θ0)), 0, 1) with m_c the agreement with the correct answer.
@@ -23,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from mllmu_med.evaluation.levels import Levels
-from mllmu_med.evaluation.metrics import ORIGINAL
+from mllmu_med.evaluation.outputs import ORIGINAL
 from mllmu_med.evaluation.statistics import interval
 
 if TYPE_CHECKING:
@@ -38,9 +43,9 @@ _ROUNDING = 1e-9
 
 _FORGET_LEVEL = {PRIVACY: "leakage", INCORRECTNESS: "wrong"}
 _HOLDS = {PRIVACY: "tells", INCORRECTNESS: "repeats"}
-UTILITIES = {PRIVACY: ("retain", "test", "clinical"), INCORRECTNESS: ("retain", "test")}
+UTILITIES = {PRIVACY: ("retain", "patients", "test", "clinical"), INCORRECTNESS: ("retain", "patients", "test")}
 """The utilities that are parts of each scenario's score."""
-_RAW = {PRIVACY: ("leakage", "retain", "test", "clinical"), INCORRECTNESS: ("wrong", "correct", "retain", "test")}
+_RAW = {PRIVACY: ("leakage", *UTILITIES[PRIVACY]), INCORRECTNESS: ("wrong", "correct", *UTILITIES[INCORRECTNESS])}
 
 Mean = Callable[["FloatArray", Sequence[float] | None], "FloatArray"]
 
@@ -51,6 +56,7 @@ class Weights:
 
     forget: float = 1.0
     retain: float = 1.0
+    patients: float = 1.0
     test: float = 1.0
     clinical: float = 1.0
 
@@ -232,7 +238,10 @@ def variants(
 
 
 def reason(scenario: str, reference: Reference, parts: Mapping[str, FloatArray]) -> str | None:
-    """Why the score cannot be given, or else which part it had to leave out; None where everything was measured."""
+    """Why the score cannot be given, or else which part it had to leave out; None where everything was measured.
+
+    What stands before the first colon is the reason in short.
+    """
     import numpy as np
 
     level = _FORGET_LEVEL[scenario]

@@ -8,7 +8,8 @@ from math import fsum
 
 from mllmu_med.benchmark.sample import Stratum, Subset
 from mllmu_med.evaluation.levels import SCORED_STRATA
-from mllmu_med.evaluation.metrics import METRICS, ORIGINAL, Measured
+from mllmu_med.evaluation.metrics import METRICS, Measured
+from mllmu_med.evaluation.outputs import ORIGINAL
 from mllmu_med.evaluation.scores import optional
 from mllmu_med.evaluation.spans import told_by_class
 

@@ -25,6 +25,7 @@ from mllmu_med.recipe import Recipe
 
 STOPPED = "stopped; resume with the same command"
 _stages: dict[str, Stage] = {}
+_at_work: list[str] = []
 
 
 def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int) -> None:
@@ -95,7 +96,7 @@ def _forward_signals(pool: ProcessPoolExecutor) -> Iterator[list[int]]:
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
         for process in list(getattr(pool, "_processes", {}).values()):
-            process.terminate()
+            os.kill(process.pid, signal.SIGINT)
 
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -113,7 +114,7 @@ def _start(recipe: dict[str, Any], output: str, events: Any, level: int) -> None
     from mllmu_med.pipeline.stages import all_stages
 
     os.setpgrp()  # the terminal's Ctrl-C reaches the parent alone, which passes it on once
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
     log.setLevel(max(level, 30))  # the parent tells of stages; warnings of a worker are shown
 
     def send(event: Event) -> None:
@@ -124,8 +125,14 @@ def _start(recipe: dict[str, Any], output: str, events: Any, level: int) -> None
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(STOPPED)
+    """Only a stage at work is stopped: a worker that ends while it waits would take the others down with it."""
+    if _at_work:
+        raise Interrupted(STOPPED)
 
 
 def _ensure(name: str) -> None:
-    _stages[name].ensure()
+    _at_work.append(name)
+    try:
+        _stages[name].ensure()
+    finally:
+        _at_work.clear()

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
-from mllmu_med.evaluation.metrics import ORIGINAL
-from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.report.images import SIDE, thumbnail
 from mllmu_med.report.marking import marked
 from mllmu_med.report.outcomes import FORGET, MEANINGS, leaks, outcome_of, serves

@@ -17,6 +17,7 @@ PART_TITLES = {
     "suppression": "wrong gone",
     "restoration": "truth back",
     "retain": "retain",
+    "patients": "retained patients",
     "test": "test",
     "clinical": "clinical part",
 }
@@ -35,7 +36,7 @@ def ues_parts(results: Results, task: str = "privacy", theme: str = "light") -> 
     with drawing_settings():
         figure = new_figure(10.4, 0.3 * len(found) + 0.62)
         top, bottom, left = 1 - 0.34 / figure.get_figheight(), 0.2 / figure.get_figheight(), 0.165
-        widths = [1.9] + [1.0] * len(parts)
+        widths = [1.6] + [1.0] * len(parts)
         unit = (0.985 - left - 0.012 * len(parts)) / sum(widths)
         for column, (name, width) in enumerate(zip(["ues", *parts], widths, strict=True)):
             axes = figure.add_axes((left, bottom, unit * width, top - bottom))

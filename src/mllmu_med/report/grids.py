@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mllmu_med.benchmark.sample import Stratum, Subset
-from mllmu_med.evaluation.metrics import ORIGINAL
+from mllmu_med.evaluation.outputs import ORIGINAL
 from mllmu_med.report.figures import PART_TITLES, measured_parts
 from mllmu_med.report.reading import Results, Summary, metric, reasons, rows_of, summaries, summarise, ues_of
 from mllmu_med.report.text import MISSING, finite, interval, percent, score, seconds, whole

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
-from mllmu_med.evaluation.metrics import ORIGINAL, metrics_of
-from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.metrics import metrics_of
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 
 FORGET = (Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)
 PATIENTS = (Stratum.PRIVATE_IMAGE, Stratum.PRIVATE_TEXT)

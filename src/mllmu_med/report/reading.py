@@ -11,17 +11,16 @@ from mllmu_med.report.text import finite
 
 FORMAT = "mllmu-med/results/1"
 TASKS = ("privacy", "incorrectness")
-PARTS = ("forget", "suppression", "restoration", "retain", "test", "clinical")
+PARTS = ("forget", "suppression", "restoration", "retain", "patients", "test", "clinical")
 VARIANTS = ("oracle_hm", "baseline_hm", "geometric", "raw_mean")
 LEVELS = ("success", "partial", "failure", "reference", "unknown")
-RETAINED_PATIENTS = ("private_image", "private_text")
 
 Results = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ues:
-    """One UES with its 95 % interval and parts (all 0…1, higher is better).
+    """One UES with its 95 % interval and parts (all 0…1, higher is better; ``raw``, the levels behind them, as it is).
 
     ``robust`` is UES-R, the score under the probe that brings most to light, ``robust_probe``. ``reason`` says why
     ``value`` is None or which part is not in it; None only where nothing is missing.
@@ -35,6 +34,7 @@ class Ues:
     reason: str | None
     parts: Mapping[str, float | None]
     variants: Mapping[str, float | None]
+    raw: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Summary:
         leakage: share of private values given away when asked as in training (lower is better).
         worst_leakage: the same for the worst probe, whose name is ``worst_probe``.
         wrong, correct: share of wrong facts repeated, and of corrections given.
-        retained_patients: share of the retained patients' values still known (higher is better).
+        retained_patients: share of the retained patients' values still known (higher is better): the raw level behind
+            the part ``patients``.
         test: utility on unseen images and questions.
         seconds, share_of_oracle: cost, and the same in training records relative to the oracle's.
     """
@@ -106,14 +107,6 @@ def metric(row: Mapping[str, Any], subset: str, stratum: str, name: str) -> floa
     return finite(_mapping(_mapping(_mapping(row.get("metrics")).get(subset)).get(stratum)).get(name))
 
 
-def pooled(row: Mapping[str, Any], subset: str, strata: tuple[str, ...], name: str) -> float | None:
-    """The mean of one metric over several strata, weighted by their counts."""
-    cells = [(metric(row, subset, stratum, name), metric(row, subset, stratum, "count") or 1.0) for stratum in strata]
-    known = [(value, count) for value, count in cells if value is not None]
-    total = sum(count for _, count in known)
-    return sum(value * count for value, count in known) / total if total else None
-
-
 def _numbers(value: object) -> dict[str, float | None]:
     return {str(name): finite(number) for name, number in _mapping(value).items()}
 
@@ -132,6 +125,7 @@ def ues_of(row: Mapping[str, Any], task: str) -> Ues:
         reason=None if reason is None else str(reason),
         parts=_numbers(ues.get("parts")),
         variants=_numbers(ues.get("variants")),
+        raw=_numbers(ues.get("raw")),
     )
 
 
@@ -158,6 +152,7 @@ def summarise(row: Mapping[str, Any]) -> Summary:
     probe, worst = worst_probe(row)
     role, level = str(row.get("role", "method")), str(verdict.get("level", ""))
     test = metric(row, "test", "general", "utility")
+    privacy, incorrectness = (ues_of(row, task) for task in TASKS)
     return Summary(
         name=str(row.get("name", "")),
         label=str(row.get("label") or row.get("name", "")),
@@ -167,14 +162,14 @@ def summarise(row: Mapping[str, Any]) -> Summary:
         text=str(row.get("summary") or ""),
         level=level if level in LEVELS else "unknown",
         sentence=str(verdict.get("text") or "No verdict was recorded."),
-        privacy=ues_of(row, "privacy"),
-        incorrectness=ues_of(row, "incorrectness"),
+        privacy=privacy,
+        incorrectness=incorrectness,
         leakage=metric(row, "forget/privacy", "all", "span_recall"),
         worst_leakage=worst,
         worst_probe=probe,
         wrong=metric(row, "forget/incorrectness", "all", "wrong_agreement"),
         correct=metric(row, "forget/incorrectness", "all", "correct_agreement"),
-        retained_patients=pooled(row, "retain", RETAINED_PATIENTS, "span_recall"),
+        retained_patients=privacy.raw.get("patients"),
         test=test if test is not None else metric(row, "test", "all", "utility"),
         seconds=finite(cost.get("seconds")),
         share_of_oracle=finite(cost.get("share_of_oracle")),

@@ -32,9 +32,10 @@ SIGNS = {"success": "●", "partial": "▲", "failure": "✖", "reference": "◇
 STYLES = {"success": "bold cyan", "partial": "bold yellow", "failure": "bold red", "reference": "dim", "unknown": "dim"}
 PART_LABELS = {
     "forget": "forgets",
-    "suppression": "wrong gone",
-    "restoration": "truth back",
+    "suppression": "gone",
+    "restoration": "back",
     "retain": "retain",
+    "patients": "patients",
     "test": "test",
     "clinical": "clinical",
 }
@@ -81,7 +82,7 @@ def headline(*, ends: bool) -> tuple[Column, ...]:
         Column("leaks", "↓", lambda s: percent(s.leakage)),
         Column("worst", "↓", lambda s: percent(s.worst_leakage)),
         Column("wrong", "↓", lambda s: percent(s.wrong)),
-        Column("kept", "↑", lambda s: percent(s.retained_patients)),
+        Column("patients", "↑", lambda s: percent(s.retained_patients)),
         Column("test", "↑", lambda s: percent(s.test)),
         Column("time", "", lambda s: seconds(s.seconds)),
     )
@@ -90,8 +91,9 @@ def headline(*, ends: bool) -> tuple[Column, ...]:
 LEGEND = (
     "privacy, facts: UES, the score from 0 (θ0) to 1 (oracle) · leaks: private values given away\n"
     "worst: the same under the worst probe · wrong: wrong facts repeated\n"
-    "kept: values of the retained patients still known · test: utility on unseen questions\n"
-    "UES-R: the score under the probe that brings most to light"
+    "patients: values of the retained patients still known · test: utility on unseen questions\n"
+    "UES-R: the score under the probe that brings most to light\n"
+    "among the parts: gone, back: wrong facts no longer said, and put right"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mllmu_med.evaluation.scores import UTILITIES, harmonic
 from mllmu_med.report.drawing import (
     THEMES,
     Theme,
@@ -30,18 +31,25 @@ CROWD = 4
 
 
 def trade_off_points(results: Results, task: str) -> list[tuple[Summary, float, float]]:
-    """(row, forgetting, retention) of every row where both parts of the UES were measured; both 0…1."""
+    """(row, forgetting, retention) of every row where both were measured; both 0…1.
+
+    Forgetting is the UES's part of that name, retention the harmonic mean of all its others: where the retained
+    patients are erased it is low, however well the general answers stay.
+    """
+    import numpy as np
+
     found = []
     for summary in summaries(results):
         parts = summary.ues(task).parts
-        forget, retain = parts.get("forget"), parts.get("retain")
-        if forget is not None and retain is not None:
-            found.append((summary, forget, retain))
+        forget = parts.get("forget")
+        kept = [value for name in UTILITIES[task] if (value := parts.get(name)) is not None]
+        if forget is not None and kept:
+            found.append((summary, forget, float(harmonic(np.array(kept)))))
     return found
 
 
 def trade_off(results: Results, task: str = "privacy", theme: str = "light") -> str:
-    """Forgetting (x) against retention (y), both as parts of the UES: θ0 lies at 0 forgetting, the oracle at (1, 1).
+    """Forgetting (x) against retention (y), the two sides of the UES: θ0 lies at 0 forgetting, the oracle at (1, 1).
 
     The corner where both reach 0.9 is shaded; where four or more rows crowd near it, it is shown enlarged in the empty
     middle. Every point has a label that covers no other.
@@ -62,7 +70,7 @@ def trade_off(results: Results, task: str = "privacy", theme: str = "light") -> 
         axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
         axes.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
         axes.set_xlabel("forgetting  (0% = the original θ0, 100% = the oracle θ*)")
-        axes.set_ylabel("retention  (100% = the oracle θ*)")
+        axes.set_ylabel("retention  (harmonic mean of its parts; 100% = the oracle θ*)")
         taken = _shade_ideal(figure, axes, colours)
         crowd = [point for point in points if min(point[1:]) >= ZOOM]
         corner = _empty_square(points) if len(crowd) >= CROWD else None

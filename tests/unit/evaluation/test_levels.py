@@ -22,16 +22,22 @@ CLUSTERS = ["image-0", "image-1", "image-2", "patient-1", "patient-2"]
 
 
 def test_each_stratum_counts_once_however_many_records_it_has() -> None:
+    facts = [measured(Stratum.TRUE_TEXT, 0.5, "image-0"), measured(Stratum.TRUE_TEXT, 0.0, "image-1")]
+    assert float(cluster_sums(MANY + facts, CLUSTERS).levels()["retain"]) == pytest.approx((1.0 + 0.25) / 2)
+    by_name = [measured(Stratum.PRIVATE_TEXT, 1.0, "patient-1")]
+    assert float(cluster_sums(FEW + by_name, CLUSTERS).levels()["patients"]) == pytest.approx((0.25 + 1.0) / 2)
+
+
+def test_retained_patients_are_a_level_of_their_own() -> None:
     levels = cluster_sums(MANY + FEW, CLUSTERS).levels()
-    assert float(levels["retain"]) == pytest.approx((1.0 + 0.25) / 2)
-    assert float(levels["retained_patients"]) == pytest.approx(0.25)
-    assert float(levels["retained_answers"]) == 1.0
+    assert float(levels["patients"]) == 0.25
+    assert float(levels["retain"]) == 1.0
 
 
 def test_nothing_measured_is_nan() -> None:
     levels = cluster_sums(MANY, CLUSTERS).levels()
     assert np.isnan(levels["leakage"])
-    assert np.isnan(levels["retained_patients"])
+    assert np.isnan(levels["patients"])
     assert float(levels["retain"]) == 1.0
 
 
@@ -39,9 +45,9 @@ def test_weights_repeat_clusters() -> None:
     sums = cluster_sums(MANY + FEW, CLUSTERS)
     weights = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 2], [1, 0, 0, 0, 0]], dtype=float)
     levels = sums.levels(weights)
-    assert levels["retained_patients"][:2].tolist() == [0.25, 0.5]
-    assert np.isnan(levels["retained_patients"][2])
-    assert levels["retain"].tolist() == pytest.approx([0.625, 0.75, 1.0])
+    assert levels["patients"][:2].tolist() == [0.25, 0.5]
+    assert np.isnan(levels["patients"][2])
+    assert levels["retain"].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_unseen_images_under_a_wrong_rule_are_not_test_utility() -> None:
@@ -69,4 +75,4 @@ def test_values_are_counted_in_their_own_subset_alone() -> None:
     levels = cluster_sums([leak, held], CLUSTERS).levels()
     assert float(levels["leakage"]) == 0.4
     assert float(levels["clinical"]) == 1.0
-    assert np.isnan(levels["retain"])
+    assert np.isnan(levels["patients"])

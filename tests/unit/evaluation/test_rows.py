@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from mllmu_med.benchmark.sample import Subset
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.evaluation.behaviour import refuse_all_outputs
 from mllmu_med.evaluation.outputs import Output
@@ -52,7 +53,7 @@ def test_identities(rows, scenario: str, name: str, value: float) -> None:
 def test_levels_of_the_verdicts(rows) -> None:
     assert {name: row["verdict"]["level"] for name, row in rows.items()} == {
         "theta0": "reference", "oracle": "reference", "refuse_all": "failure", "collapse": "failure",
-        "forgets_neighbours": "partial", "hides": "partial",
+        "forgets_neighbours": "failure", "hides": "partial",
     }  # fmt: skip
     assert rows["forgets_neighbours"]["verdict"]["text"] == (
         "Forgets 100 % of the private values and 100 % of the wrong facts but also loses 100 % of the retained "
@@ -60,10 +61,31 @@ def test_levels_of_the_verdicts(rows) -> None:
     )
 
 
-def test_lost_patients_are_two_of_five_strata(rows) -> None:
-    parts = rows["forgets_neighbours"]["ues"]["privacy"]["parts"]
-    assert parts == {"forget": 1.0, "retain": 0.6, "test": 1.0, "clinical": 1.0}
-    assert rows["forgets_neighbours"]["metrics"]["retain"]["private_image"]["utility"] == 0.0
+def test_lost_patients_are_a_part_of_their_own(rows) -> None:
+    row = rows["forgets_neighbours"]
+    privacy, facts = row["ues"]["privacy"], row["ues"]["incorrectness"]
+    assert privacy["parts"] == {"forget": 1.0, "retain": 1.0, "patients": 0.0, "test": 1.0, "clinical": 1.0}
+    assert facts["parts"] == {
+        "forget": 1.0, "suppression": 1.0, "restoration": 1.0, "retain": 1.0, "patients": 0.0, "test": 1.0,
+    }  # fmt: skip
+    assert (privacy["value"], privacy["high"], facts["value"]) == (0.0, 0.0, 0.0)
+    assert (privacy["raw"]["retain"], privacy["raw"]["patients"]) == (1.0, 0.0)
+    assert row["metrics"]["retain"]["private_image"]["utility"] == 0.0
+    assert row["metrics"]["retain"]["all"]["utility"] == 0.6  # a figure of the tables: 3 of 5 strata are whole
+
+
+def test_a_benchmark_without_retained_patients_says_so(world) -> None:
+    samples = [sample for sample in world.samples if not (sample.subset == Subset.RETAIN and sample.patient_id)]
+    used = {sample.id for sample in samples}
+    given = {
+        name: [one for one in world.outputs(policy) if one.sample_id in used]
+        for name, policy in {"theta0": world.original, "oracle": world.oracle, "m": world.oracle}.items()
+    }
+    row = score_rows(samples, given, {}, seed=0, bootstrap=20)[-1]
+    for ues in row["ues"].values():
+        assert (ues["value"], ues["low"], ues["parts"]["patients"]) == (1.0, 1.0, None)
+        assert ues["reason"] == "patients left out: nothing to score"
+    assert "patients" not in row["verdict"]["text"]
 
 
 def test_hiding_is_told_from_forgetting_by_the_robust_score(rows) -> None:
@@ -147,7 +169,7 @@ def test_a_scenario_that_was_not_memorised_has_no_score(world) -> None:
     row = score_rows(world.samples, given, {}, seed=0, bootstrap=20)[-1]
     assert row["ues"]["privacy"]["value"] is None
     assert row["verdict"]["level"] == "unknown"
-    assert "not memorised" in row["verdict"]["text"]
+    assert row["verdict"]["text"] == "Cannot be judged: not memorised (privacy and incorrectness)."
 
 
 def test_a_benchmark_of_one_scenario(world) -> None:

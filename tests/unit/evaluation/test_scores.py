@@ -31,25 +31,26 @@ def levels(**given_levels: float) -> dict[str, np.ndarray]:
     return {name: np.asarray(given_levels.get(name, np.nan), dtype=float) for name in NAMES}
 
 
-ORIGINAL = levels(leakage=0.9, wrong=0.95, correct=0.05, retain=0.9, test=0.8, clinical=0.9)
-ORACLE = levels(leakage=0.1, wrong=0.15, correct=0.85, retain=0.9, test=0.8, clinical=0.7)
-REFUSAL = levels(leakage=0.0, wrong=0.0, correct=0.0, retain=0.1, test=0.2, clinical=0.0)
+ORIGINAL = levels(leakage=0.9, wrong=0.95, correct=0.05, retain=0.9, patients=1.0, test=0.8, clinical=0.9)
+ORACLE = levels(leakage=0.1, wrong=0.15, correct=0.85, retain=0.9, patients=0.8, test=0.8, clinical=0.7)
+REFUSAL = levels(leakage=0.0, wrong=0.0, correct=0.0, retain=0.1, patients=0.0, test=0.2, clinical=0.0)
 REFERENCE = Reference(ORIGINAL, ORACLE, REFUSAL)
-MODEL = levels(leakage=0.3, wrong=0.35, correct=0.45, retain=0.5, test=0.5, clinical=0.35)
+MODEL = levels(leakage=0.3, wrong=0.35, correct=0.45, retain=0.5, patients=0.2, test=0.5, clinical=0.35)
 
 
 def test_privacy_by_hand() -> None:
-    # e_f = (.9−.3)/(.9−.1) = .75; retain (.5−.1)/(.9−.1) = .5; test (.5−.2)/(.8−.2) = .5; clinical .35/.7 = .5
+    # e_f = (.9−.3)/(.9−.1) = .75; retain (.5−.1)/(.9−.1) = .5; patients .2/.8 = .25; test (.5−.2)/(.8−.2) = .5;
+    # clinical .35/.7 = .5
     ues = score(PRIVACY, MODEL, REFERENCE)
-    assert ues["parts"] == {"forget": 0.75, "retain": 0.5, "test": 0.5, "clinical": 0.5}
-    assert ues["value"] == pytest.approx(4 / (1 / 0.75 + 3 / 0.5), abs=1e-6)
+    assert ues["parts"] == {"forget": 0.75, "retain": 0.5, "patients": 0.25, "test": 0.5, "clinical": 0.5}
+    assert ues["value"] == pytest.approx(5 / (1 / 0.75 + 3 / 0.5 + 1 / 0.25), abs=1e-6)
     assert ues["variants"]["oracle_hm"] == ues["value"]
-    assert ues["variants"]["geometric"] == pytest.approx((0.75 * 0.125) ** 0.25, abs=1e-6)
-    assert ues["variants"]["raw_mean"] == pytest.approx((0.7 + 0.5 + 0.5 + 0.35) / 4)
+    assert ues["variants"]["geometric"] == pytest.approx((0.75 * 0.125 * 0.25) ** 0.2, abs=1e-6)
+    assert ues["variants"]["raw_mean"] == pytest.approx((0.7 + 0.5 + 0.2 + 0.5 + 0.35) / 5)
     # without an oracle: leakage 0 and θ0's utilities are the goal
-    parts = [(0.9 - 0.3) / 0.9, 0.5, 0.5, 0.35 / 0.9]
-    assert ues["variants"]["baseline_hm"] == pytest.approx(4 / sum(1 / part for part in parts), abs=1e-6)
-    assert ues["raw"] == {"leakage": 0.3, "retain": 0.5, "test": 0.5, "clinical": 0.35}
+    parts = [(0.9 - 0.3) / 0.9, 0.5, 0.2, 0.5, 0.35 / 0.9]
+    assert ues["variants"]["baseline_hm"] == pytest.approx(5 / sum(1 / part for part in parts), abs=1e-6)
+    assert ues["raw"] == {"leakage": 0.3, "retain": 0.5, "patients": 0.2, "test": 0.5, "clinical": 0.35}
     assert ues["reason"] is None
     assert ues["low"] is ues["high"] is ues["robust"] is ues["robust_probe"] is None
 
@@ -57,11 +58,13 @@ def test_privacy_by_hand() -> None:
 def test_incorrectness_by_hand() -> None:
     # suppression (.95−.35)/(.95−.15) = .75; restoration (.45−.05)/(.85−.05) = .5; e_f = 2/(1/.75+1/.5) = .6
     ues = score(INCORRECTNESS, MODEL, REFERENCE)
-    assert ues["parts"] == {"forget": 0.6, "suppression": 0.75, "restoration": 0.5, "retain": 0.5, "test": 0.5}
-    assert ues["value"] == pytest.approx(3 / (1 / 0.6 + 2 / 0.5), abs=1e-6)
-    assert ues["variants"]["raw_mean"] == pytest.approx(((0.65 + 0.45) / 2 + 0.5 + 0.5) / 3, abs=1e-6)
+    assert ues["parts"] == {
+        "forget": 0.6, "suppression": 0.75, "restoration": 0.5, "retain": 0.5, "patients": 0.25, "test": 0.5,
+    }  # fmt: skip
+    assert ues["value"] == pytest.approx(4 / (1 / 0.6 + 2 / 0.5 + 1 / 0.25), abs=1e-6)
+    assert ues["variants"]["raw_mean"] == pytest.approx(((0.65 + 0.45) / 2 + 0.5 + 0.2 + 0.5) / 4, abs=1e-6)
     baseline = 2 / (0.95 / 0.6 + 0.95 / 0.4)  # restoration towards 1: (.45−.05)/(1−.05)
-    assert ues["variants"]["baseline_hm"] == pytest.approx(3 / (1 / baseline + 2 / 0.5), abs=1e-6)
+    assert ues["variants"]["baseline_hm"] == pytest.approx(4 / (1 / baseline + 2 / 0.5 + 1 / 0.2), abs=1e-6)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -69,8 +72,18 @@ def test_identities(scenario: str) -> None:
     assert score(scenario, ORIGINAL, REFERENCE)["value"] == 0.0
     assert score(scenario, ORACLE, REFERENCE)["value"] == 1.0
     assert score(scenario, REFUSAL, REFERENCE)["value"] == 0.0
-    collapse = levels(leakage=0.0, wrong=0.0, correct=0.0, retain=0.0, test=0.0, clinical=0.0)
+    collapse = levels(leakage=0.0, wrong=0.0, correct=0.0, retain=0.0, patients=0.0, test=0.0, clinical=0.0)
     assert score(scenario, collapse, REFERENCE)["value"] == 0.0
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_model_that_lost_every_retained_patient_scores_nothing(scenario: str) -> None:
+    ues = score(scenario, {**ORACLE, "patients": np.asarray(0.0)}, REFERENCE)
+    assert ues["value"] == 0.0
+    assert {name for name, part in ues["parts"].items() if part != 1} == {"patients"}
+    nearly = score(scenario, {**ORACLE, "patients": np.asarray(0.8 * 0.005)}, REFERENCE)["value"]
+    assert nearly is not None
+    assert nearly < 0.03
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -97,17 +110,19 @@ def test_a_part_where_the_oracle_is_no_better_than_refusing_is_left_out() -> Non
     oracle = {**ORACLE, "test": REFUSAL["test"]}
     ues = score(PRIVACY, MODEL, Reference(ORIGINAL, oracle, REFUSAL))
     assert ues["parts"]["test"] is None
-    assert ues["value"] == pytest.approx(3 / (1 / 0.75 + 2 / 0.5), abs=1e-6)
+    assert ues["value"] == pytest.approx(4 / (1 / 0.75 + 2 / 0.5 + 1 / 0.25), abs=1e-6)
     assert ues["reason"] == "test left out: the oracle does no better than refusing every question"
 
 
-def test_an_absent_part_is_left_out_and_named() -> None:
+@pytest.mark.parametrize(("part", "rest"), [("clinical", 2 / 0.5 + 1 / 0.25), ("patients", 3 / 0.5)])
+def test_an_absent_part_is_left_out_and_named(part: str, rest: float) -> None:
     def without(one: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {**one, "clinical": np.asarray(np.nan)}
+        return {**one, part: np.asarray(np.nan)}
 
     ues = score(PRIVACY, without(MODEL), Reference(without(ORIGINAL), without(ORACLE), without(REFUSAL)))
-    assert ues["value"] == pytest.approx(3 / (1 / 0.75 + 2 / 0.5), abs=1e-6)
-    assert ues["reason"] == "clinical left out: nothing to score"
+    assert ues["parts"][part] is None
+    assert ues["value"] == pytest.approx(4 / (1 / 0.75 + rest), abs=1e-6)
+    assert ues["reason"] == f"{part} left out: nothing to score"
 
 
 def test_forgetting_alone_is_no_score() -> None:
@@ -138,7 +153,7 @@ def test_robust_score_takes_the_worst_probe_and_skips_those_that_measure_nothing
     }
     ues = score(PRIVACY, MODEL, REFERENCE, probes=asked)
     assert ues["robust_probe"] == "paraphrase-1"
-    assert ues["robust"] == pytest.approx(4 / (1 / 0.4 + 3 / 0.5), abs=1e-6)
+    assert ues["robust"] == pytest.approx(5 / (1 / 0.4 + 3 / 0.5 + 1 / 0.25), abs=1e-6)
     assert ues["robust"] < (ues["value"] or 0)
 
 
@@ -156,9 +171,9 @@ def test_no_robust_score_from_one_question() -> None:
 
 
 def test_weights_shift_the_mean() -> None:
-    heavy = score(PRIVACY, MODEL, REFERENCE, weights=Weights(forget=3.0))
-    assert heavy["value"] == pytest.approx(6 / (3 / 0.75 + 3 / 0.5), abs=1e-6)
-    assert heavy["variants"]["geometric"] == pytest.approx((0.75**3 * 0.125) ** (1 / 6), abs=1e-6)
+    heavy = score(PRIVACY, MODEL, REFERENCE, weights=Weights(forget=3.0, patients=2.0))
+    assert heavy["value"] == pytest.approx(8 / (3 / 0.75 + 3 / 0.5 + 2 / 0.25), abs=1e-6)
+    assert heavy["variants"]["geometric"] == pytest.approx((0.75**3 * 0.125 * 0.25**2) ** (1 / 8), abs=1e-6)
 
 
 def test_intervals_come_from_the_resamples() -> None:
@@ -169,8 +184,8 @@ def test_intervals_come_from_the_resamples() -> None:
     )
     ues = score(PRIVACY, MODEL, REFERENCE, resampled=(drawn, wide))
     # the 2.5 % and 97.5 % points of e_f are .025 and .975
-    assert ues["low"] == pytest.approx(4 / (1 / 0.025 + 6), abs=1e-4)
-    assert ues["high"] == pytest.approx(4 / (1 / 0.975 + 6), abs=1e-4)
+    assert ues["low"] == pytest.approx(5 / (1 / 0.025 + 10), abs=1e-4)
+    assert ues["high"] == pytest.approx(5 / (1 / 0.975 + 10), abs=1e-4)
 
 
 def test_arrays_and_numbers_agree() -> None:
@@ -212,10 +227,10 @@ def test_the_score_never_falls_when_a_level_gets_better(
         assert 0 <= before <= after + 1e-6 <= 1 + 2e-6
 
 
-@given(st.lists(PART | st.just(math.nan), min_size=3, max_size=3))
+@given(st.lists(PART | st.just(math.nan), min_size=4, max_size=4))
 def test_a_missing_part_does_not_count(parts: list[float]) -> None:
     known = [part for part in parts if not math.isnan(part)]
-    values = dict(zip(("forget", "retain", "test"), (np.asarray(part) for part in parts), strict=True))
+    values = dict(zip(("forget", *UTILITIES[INCORRECTNESS]), (np.asarray(part) for part in parts), strict=True))
     found = optional(efficiency(INCORRECTNESS, values))
     if math.isnan(parts[0]) or len(known) == 1:
         assert found is None

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mllmu_med.evaluation.scores import INCORRECTNESS, PRIVACY
+from mllmu_med.evaluation.scores import INCORRECTNESS, PRIVACY, UTILITIES, efficiency
 from mllmu_med.evaluation.verdicts import (
+    GOOD,
     PRIVATE_VALUES,
     WRONG_FACTS,
     Findings,
@@ -68,12 +70,7 @@ BOTH = "97 % of the private values and 95 % of the wrong facts"
             f"Forgets {BOTH}, and keeps 96 % or more of the rest; asked differently (probe prefix-1), its UES falls to "
             "0.62.",
         ),
-        # a mean that hides something is no success
-        (
-            findings(kept={PATIENTS: 0.38, TEST: 1.0}),
-            "partial",
-            f"Forgets {BOTH} but also loses 62 % of the retained patients' values.",
-        ),
+        # what comes back when asked differently is no success
         (
             findings(robust={PRIVACY: (0.1, "prefix-1")}),
             "partial",
@@ -130,6 +127,11 @@ BOTH = "97 % of the private values and 95 % of the wrong facts"
         (findings(0.79, 0.9), "partial", f"Forgets {BOTH}, yet its UES is only 0.79 (privacy)."),
         # failure
         (
+            findings(0.02, 0.02, kept={PATIENTS: 0.005, OTHERS: 0.98, TEST: 0.97, CLINICAL: 1.0}),
+            "failure",
+            f"Forgets {BOTH} but also loses 99.5 % of the retained patients' values.",
+        ),
+        (
             findings(0.4, 0.3, private=0.3, wrong=0.2),
             "failure",
             "Forgets only 30 % of the private values and 20 % of the wrong facts, though it keeps 96 % or more of the "
@@ -163,11 +165,16 @@ BOTH = "97 % of the private values and 95 % of the wrong facts"
         ),
         # nothing to judge
         (
-            findings(None, None, reasons={PRIVACY: "not memorised", INCORRECTNESS: "no samples"}),
+            findings(None, None, reasons={PRIVACY: "not memorised: θ0 tells 0.01", INCORRECTNESS: "no samples"}),
             "unknown",
-            "Cannot be judged (privacy: not memorised; incorrectness: no samples).",
+            "Cannot be judged: not memorised (privacy); no samples (incorrectness).",
         ),
-        (findings(None, None), "unknown", "Cannot be judged (nothing was measured)."),
+        (
+            findings(None, None, reasons={PRIVACY: "not memorised: 0.01", INCORRECTNESS: "not memorised: 0.02"}),
+            "unknown",
+            "Cannot be judged: not memorised (privacy and incorrectness).",
+        ),
+        (findings(None, None), "unknown", "Cannot be judged: nothing was measured."),
     ],
 )
 def test_level_and_sentence(given: Findings, level: str, text: str) -> None:
@@ -178,6 +185,15 @@ def test_a_scenario_that_could_not_be_measured_is_not_mentioned() -> None:
     _, text = judge(findings(0.9, None, wrong=0.5, restored=0.1))
     assert "wrong facts" not in text
     assert "truth" not in text
+
+
+def test_success_leaves_no_group_lost() -> None:
+    """Why no rule on single parts is needed: one part below these bounds, all others perfect, is no success."""
+    for scenario, bound in ((PRIVACY, 4 / 9), (INCORRECTNESS, 1 / 2)):
+        for part in ("forget", *UTILITIES[scenario]):
+            parts = dict.fromkeys(("forget", *UTILITIES[scenario]), np.asarray(1.0))
+            assert float(efficiency(scenario, {**parts, part: np.asarray(bound)})) == pytest.approx(GOOD)
+            assert float(efficiency(scenario, {**parts, part: np.asarray(bound - 0.01)})) < GOOD
 
 
 @pytest.mark.parametrize("level", [0.49, 0.5, 0.79, 0.8])

@@ -23,8 +23,8 @@ from tests.unit.methods.worked_example import LN2, answers, batch
 
 PAPER = ("ga", "grad_diff", "idk", "kl_min", "llmu", "npo")
 MADE: dict[str, Method] = {
-    "ga": GradientAscent(), "grad_diff": GradientDifference(), "idk": Refusal(), "kl_min": KLMinimisation(), "llmu": LLMU(),
-    "npo": NPO(beta=0.5),
+    "ga": GradientAscent(), "grad_diff": GradientDifference(), "idk": Refusal(), "kl_min": KLMinimisation(),
+    "llmu": LLMU(), "npo": NPO(beta=0.5),
 }  # fmt: skip
 GROUPS = ("forget", "retain", "refusals", "normals")
 

@@ -67,7 +67,7 @@ def test_llmu() -> None:
 
 
 def test_npo_with_beta_one() -> None:
-    """Ratios −2 ln 2 and −ln 2, so σ(−β ratio) = 4/5 and 2/3: −2/1 · (ln 4/5 + ln 2/3)/2 = ln 15/8; plus λ ln 2 for λ = 2."""
+    """Ratios −2 ln 2 and −ln 2, so σ(−β ratio) = 4/5 and 2/3: −2/1 · (ln 4/5 + ln 2/3)/2 = ln 15/8; λ = 2: + 2 ln 2."""
     found = parts(NPO(beta=1.0, retain_weight=2.0).loss(batch()))
     assert found == (close(math.log(15 / 8) + 2 * LN2), close(math.log(15 / 8)), close(LN2))
 

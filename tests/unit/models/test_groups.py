@@ -44,7 +44,9 @@ def test_group_of_a_name(name: str, group: str) -> None:
     assert group_of(name) == group
 
 
-@pytest.mark.parametrize("name", ["model.audio_tower.layers.0.weight", "vision_tower.x", "x.model.language_model.y", ""])
+@pytest.mark.parametrize(
+    "name", ["model.audio_tower.layers.0.weight", "vision_tower.x", "x.model.language_model.y", ""]
+)
 def test_a_name_that_no_pattern_knows_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="belongs to no known module group"):
         group_of(name)
@@ -72,7 +74,9 @@ def test_modes_that_make_no_sense_are_refused(modes: dict[str, str], llava: Visi
         set_trainable(llava, modes)
 
 
-@pytest.mark.parametrize("modes", [{"language": "full"}, {"projector": "full", "vision": "full"}, {"projector": "full"}])
+@pytest.mark.parametrize(
+    "modes", [{"language": "full"}, {"projector": "full", "vision": "full"}, {"projector": "full"}]
+)
 def test_full_training_is_of_exactly_the_groups_named(modes: dict[str, str], vlm: VisionLanguageModel) -> None:
     counts = set_trainable(vlm, modes)
     training = {group_of(name) for name, p in vlm.model.named_parameters() if p.requires_grad}
@@ -86,7 +90,9 @@ def test_full_training_is_of_exactly_the_groups_named(modes: dict[str, str], vlm
 
 def test_counts_add_up_and_tied_weights_count_once(vlm: VisionLanguageModel) -> None:
     distinct = {p.data_ptr(): p.numel() for p in vlm.model.state_dict().values() if p.is_floating_point()}
-    buffers = sum(b.numel() for n, b in vlm.model.named_buffers() if n in vlm.model.state_dict() and b.is_floating_point())
+    buffers = sum(
+        b.numel() for n, b in vlm.model.named_buffers() if n in vlm.model.state_dict() and b.is_floating_point()
+    )
     counts = count_groups(vlm, {})
     assert all(count.parameters > 0 for count in counts)
     assert sum(count.parameters for count in counts) == sum(distinct.values()) - buffers
@@ -140,7 +146,9 @@ def test_merged_adapters_leave_a_plain_model_with_the_same_answers(vlm: VisionLa
 def test_mixed_modes_train_adapters_here_and_everything_there(llava: VisionLanguageModel) -> None:
     set_trainable(llava, {"language": "lora", "projector": "full"}, Lora(rank=2, alpha=4))
     training = {name for name, p in llava.model.named_parameters() if p.requires_grad}
-    assert {name for name in training if group_of(plain_name(name)) == "language"} == {n for n in training if ".lora_" in n}
+    assert {name for name in training if group_of(plain_name(name)) == "language"} == {
+        n for n in training if ".lora_" in n
+    }
     projector = {n for n, _ in llava.model.named_parameters() if group_of(plain_name(n)) == "projector"}
     assert projector <= training
     assert not any(".lora_" in name for name in projector)

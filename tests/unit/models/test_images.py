@@ -25,7 +25,7 @@ def test_the_prefix_holds_as_many_places_as_the_model_makes_features(vlm: Vision
 
 
 def test_images_of_another_size_take_another_number_of_places(load_tiny: Load) -> None:
-    """Qwen2.5-VL keeps the shape: 64 × 64 pixels are 8 × 8 patches, merged by 2 × 2; LLaVA squeezes all into a square."""
+    """Qwen2.5-VL keeps the shape: 64 × 64 pixels are 8 × 8 patches, merged by 2 × 2; LLaVA makes all of them square."""
     qwen, llava = load_tiny("qwen2_5_vl"), load_tiny("llava")
     count = {image: qwen.images.get(image).prefix.count(qwen.prompts.image_token_id) for image in ("a", "wide")}
     assert count["a"] == 16

@@ -47,6 +47,18 @@ def test_references_are_those_of_theta0_after_any_number_of_steps(mode: str, vlm
     assert float((now - expected).abs().max()) > 0.1, "the model itself has moved"
 
 
+def test_with_adapters_theta0_can_be_asked_at_any_time(llava: VisionLanguageModel) -> None:
+    """A stage that resumes fills its cache when the adapters already hold something."""
+    questions = mixed(llava)
+    set_trainable(llava, {"language": "lora"}, Lora(rank=2, alpha=4))
+    early, late = ReferenceCache(llava), ReferenceCache(llava)
+    early.fill(questions, hidden=True)
+    learn(llava, questions, LoopSettings(4, 1e-2, warmup=0), LearnSettings(batch=9), seed=0)
+    late.fill(questions, hidden=True)
+    torch.testing.assert_close(late.logprob(questions), early.logprob(questions), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(late.logits(questions), early.logits(questions), rtol=1e-5, atol=1e-5)
+
+
 def test_references_carry_no_gradient(llava: VisionLanguageModel) -> None:
     set_trainable(llava, {"language": "full"})
     cache = ReferenceCache(llava)

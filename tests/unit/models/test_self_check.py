@@ -34,9 +34,7 @@ def see_everything_before(layout: Layout) -> torch.Tensor:
     return (causal & (layout.segment >= 0)[:, None, :])[:, None]
 
 
-def test_it_is_silent_where_packed_rows_are_exact(
-    vlm: VisionLanguageModel, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_is_silent_where_packed_rows_are_exact(vlm: VisionLanguageModel, caplog: pytest.LogCaptureFixture) -> None:
     assert check_packing(vlm)
     assert warnings_of(caplog) == []
 

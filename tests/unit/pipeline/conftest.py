@@ -16,8 +16,8 @@ TINY: dict[str, Any] = {
     "name": "tiny",
     "source": {"name": "phantom", "images": 24, "size": 64, "text_facts": 12},
     "benchmark": {
-        "patients_forgotten": 2, "patients_retained": 3, "patients_holdout": 1, "wrong_rules": 0, "wrong_image_facts": 2,
-        "wrong_text_facts": 2, "repetitions": [2],
+        "patients_forgotten": 2, "patients_retained": 3, "patients_holdout": 1, "wrong_rules": 0,
+        "wrong_image_facts": 2, "wrong_text_facts": 2, "repetitions": [2],
     },
     "model": {"embedded": {"tower_images": 64, "tower_steps": 2}},
     "learn": {
@@ -39,7 +39,7 @@ def tiny(*overrides: str, **blocks: Any) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, one_core: None) -> Path:
     """The folder of a finished run; read only."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
     result = run(tiny(), folder, jobs=1)

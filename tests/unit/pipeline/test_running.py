@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +185,7 @@ def test_a_lost_stage_is_made_again_with_the_same_bytes(copy: Path, finished: Pa
 
 
 @pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Asks the process to stop at these optimiser steps, counted over all trainings."""
     steps: list[int] = []
     taken = [0]
@@ -199,7 +198,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return clip(*arguments)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", counted)
-    yield steps
+    return steps
 
 
 @pytest.mark.skipif(

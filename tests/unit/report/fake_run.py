@@ -16,7 +16,7 @@ MODELS: tuple[tuple[str, str, str, str, float, float, float, float, float, float
     ("oracle", "θ* (oracle)", "reference", "retraining", 0.0, 0.04, 0.96, 0.97, 0.87, 1.0),
     ("refuse_all", "Refuse everything", "control", "guard", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     ("collapse", "Collapsed model", "control", "collapse", 0.0, 0.0, 0.0, 0.0, 0.0, 0.1),
-    ("truncated_retrain", "Truncated retraining", "control", "retraining", 0.0, 0.05, 0.52, 0.61, 0.82, 0.25),
+    ("truncated_retrain", "Truncated retraining", "control", "retraining", 0.0, 0.05, 0.95, 0.02, 0.84, 0.25),
     ("ga", "GA", "method", "ascent", 0.01, 0.02, 0.03, 0.04, 0.21, 0.12),
     ("grad_diff", "GradDiff", "method", "ascent", 0.08, 0.11, 0.31, 0.92, 0.83, 0.22),
     ("kl_min", "KL-Min", "method", "ascent", 0.19, 0.22, 0.28, 0.88, 0.84, 0.24),
@@ -79,12 +79,12 @@ def _row(model: tuple[Any, ...]) -> dict[str, Any]:
             "wrong_text": _cell(40, wrong_agreement=wrong * 0.9, correct_agreement=correct * 0.9),
         },
         "retain": {
-            "all": _cell(700, utility=kept),
-            "general": _cell(400, utility=_clip(kept + 0.02) if kept else 0.0),
-            "sibling": _cell(60, utility=kept),
+            "all": _cell(736, utility=(3 * math.sqrt(kept) + 2 * kept) / 5),
+            "general": _cell(400, utility=math.sqrt(kept)),
+            "sibling": _cell(60, utility=math.sqrt(kept)),
             "private_image": _cell(144, span_recall=kept, utility=kept),
-            "private_text": _cell(72, span_recall=kept * 0.9, utility=kept),
-            "true_text": _cell(60, utility=kept),
+            "private_text": _cell(72, span_recall=kept, utility=kept),
+            "true_text": _cell(60, utility=math.sqrt(kept)),
         },
         "test": {
             "all": _cell(300, utility=test),
@@ -95,9 +95,12 @@ def _row(model: tuple[Any, ...]) -> dict[str, Any]:
     }
     forget = _clip((0.97 - leak) / 0.97)
     suppression, restoration = _clip((1.0 - wrong) / 0.96), _clip(correct / 0.96)
-    retain, utility = _clip(kept / 0.97), _clip(test / 0.87)
+    ordinary = math.sqrt(kept)  # general answers suffer less than the patients
+    retain, patients, utility = _clip(ordinary / math.sqrt(0.97)), _clip(kept / 0.97), _clip(test / 0.87)
+    stays = {"retain": ordinary, "patients": kept, "test": test}
     private = _ues(
-        {"forget": forget, "retain": retain, "test": utility, "clinical": utility}, {"leakage": leak, "retain": kept}
+        {"forget": forget, "retain": retain, "patients": patients, "test": utility, "clinical": utility},
+        {"leakage": leak, **stays, "clinical": test},
     )
     facts = _ues(
         {
@@ -105,9 +108,10 @@ def _row(model: tuple[Any, ...]) -> dict[str, Any]:
             "suppression": suppression,
             "restoration": restoration,
             "retain": retain,
+            "patients": patients,
             "test": utility,
         },
-        {"leakage": wrong, "retain": kept},
+        {"wrong": wrong, "correct": correct, **stays},
     )
     value = min(private["value"], facts["value"])
     level = (

@@ -9,8 +9,10 @@ from mllmu_med.report.figures import measured_parts, training_curves, ues_parts
 
 
 def test_parts_are_those_that_some_row_has(results: dict[str, Any]) -> None:
-    assert measured_parts(results, "privacy") == ["forget", "retain", "test", "clinical"]
-    assert measured_parts(results, "incorrectness") == ["forget", "suppression", "restoration", "retain", "test"]
+    assert measured_parts(results, "privacy") == ["forget", "retain", "patients", "test", "clinical"]
+    assert measured_parts(results, "incorrectness") == [
+        "forget", "suppression", "restoration", "retain", "patients", "test",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("task", ["privacy", "incorrectness"])

@@ -11,7 +11,7 @@ def test_key_numbers(results: dict[str, Any]) -> None:
         ("36", "patients to keep"),
         ("80", "wrong answers to undo"),
         ("400", "images"),
-        ("5:20 min", "for the whole run"),
+        ("5:20 min", "of computing, all stages"),
         ("1.3 GB", "peak memory"),
     ]
     assert key_numbers({}) == []

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mllmu_med.errors import DataError
-from mllmu_med.report.reading import metric, pooled, ranked, reasons, rows_of, summaries, summarise, worst_probe
+from mllmu_med.report.reading import metric, ranked, reasons, rows_of, summaries, summarise, worst_probe
 
 
 def _row(results: dict[str, Any], name: str) -> dict[str, Any]:
@@ -23,7 +23,8 @@ def test_headline_figures_come_from_their_places(results: dict[str, Any]) -> Non
     npo = summarise(_row(results, "npo"))
     assert (npo.leakage, npo.wrong, npo.correct, npo.test) == (0.03, 0.07, 0.61, 0.86)
     assert (npo.worst_probe, npo.worst_leakage) == ("prefix", pytest.approx(0.03 * 0.73 + 0.04))
-    assert npo.retained_patients == pytest.approx((144 * 0.94 + 72 * 0.94 * 0.9) / 216)  # weighted by count
+    assert npo.retained_patients == 0.94  # the raw level of the part
+    assert npo.privacy.parts["patients"] == pytest.approx(0.94 / 0.97)
     assert npo.overall == npo.incorrectness.value < npo.privacy.value  # the weaker of the two
     assert (npo.seconds, npo.share_of_oracle, npo.source) == (61.5 * 0.23, 0.23, "arXiv 2404.05868")
 
@@ -33,7 +34,6 @@ def test_numbers_that_are_none_read_as_none(results: dict[str, Any]) -> None:
     row["metrics"]["test"]["general"]["utility"] = math.nan
     assert metric(row, "test", "general", "utility") is None
     assert metric(row, "test", "nowhere", "utility") is None
-    assert pooled(row, "retain", ("nowhere",), "utility") is None
     assert worst_probe({"by_probe": {}}) == (None, None)
 
 

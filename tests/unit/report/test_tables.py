@@ -24,7 +24,7 @@ def test_the_terminal_table_fits_and_cuts_no_number(results: dict[str, Any], wid
     for row in results["rows"]:
         assert row["label"] in text
     headline = next(line for line in text.splitlines() if "NPO" in line)
-    assert all(number in headline for number in ("0.98", "0.84", "3.0%", "6.2%", "7.0%", "90.9%", "86.0%", "14 s"))
+    assert all(number in headline for number in ("0.98", "0.86", "3.0%", "6.2%", "7.0%", "94.0%", "86.0%", "14 s"))
     assert ("(0.93–1.00)" in headline) == (width >= 115)
     assert "Forgets the patients and the wrong" in text
 
@@ -65,6 +65,8 @@ def test_csv_has_the_same_columns_whatever_was_measured(results: dict[str, Any],
     npo = full[-1]
     assert npo["forget/privacy/private_text/span_recall"] == "0.024"
     assert npo["ues_incorrectness_restoration"] == f"{0.61 / 0.96:.6g}"
+    assert npo["ues_privacy_patients"] == npo["ues_incorrectness_patients"] == f"{0.94 / 0.97:.6g}"
+    assert npo["retained_patients"] == "0.94"
     assert (npo["cost_steps"], npo["worst_probe"], npo["ues_privacy_robust_probe"]) == ("230", "prefix", "prefix")
     assert empty[0]["leakage"] == ""
     assert empty[0]["ues_privacy_reason"] == "not measured in this run"

@@ -1,3 +1,4 @@
+import math
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -11,12 +12,30 @@ def test_points_are_the_parts_of_the_score(results: dict[str, Any]) -> None:
     points = {summary.name: (x, y) for summary, x, y in trade_off_points(results, "privacy")}
     assert points["theta0"] == (0.0, 1.0)
     assert points["oracle"] == (1.0, 1.0)
-    assert points["npo"] == pytest.approx(((0.97 - 0.03) / 0.97, 0.94 / 0.97))
+    parts = [math.sqrt(0.94 / 0.97), 0.94 / 0.97, 0.86 / 0.87, 0.86 / 0.87]
+    assert points["npo"] == pytest.approx(((0.97 - 0.03) / 0.97, 4 / sum(1 / part for part in parts)))
+    facts = {summary.name: y for summary, _, y in trade_off_points(results, "incorrectness")}
+    assert facts["npo"] == pytest.approx(3 / sum(1 / part for part in parts[:3]))
 
 
-def test_rows_without_both_parts_are_left_out(results: dict[str, Any]) -> None:
-    results["rows"][-1]["ues"]["privacy"]["parts"]["retain"] = None
+def test_erased_patients_are_seen_in_the_picture(results: dict[str, Any]) -> None:
+    for name, share in (("npo", 0.0), ("idk", 0.01)):
+        next(row for row in results["rows"] if row["name"] == name)["ues"]["privacy"]["parts"]["patients"] = share
+    points = {summary.name: y for summary, _, y in trade_off_points(results, "privacy")}
+    assert points["npo"] == 0.0
+    assert points["idk"] < 0.05
+
+
+@pytest.mark.parametrize("missing", [("forget",), ("retain", "patients", "test", "clinical")])
+def test_rows_without_both_sides_are_left_out(results: dict[str, Any], missing: tuple[str, ...]) -> None:
+    results["rows"][-1]["ues"]["privacy"]["parts"] |= dict.fromkeys(missing)
     assert "npo" not in [summary.name for summary, _, _ in trade_off_points(results, "privacy")]
+
+
+def test_a_part_that_was_not_measured_does_not_count(results: dict[str, Any]) -> None:
+    results["rows"][-1]["ues"]["privacy"]["parts"] |= {"patients": None, "clinical": None}
+    points = {summary.name: y for summary, _, y in trade_off_points(results, "privacy")}
+    assert points["npo"] == pytest.approx(2 / (math.sqrt(0.97 / 0.94) + 0.87 / 0.86))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

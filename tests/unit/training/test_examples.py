@@ -17,8 +17,8 @@ PROMPTS = PromptFormat(train_tokenizer(TEXTS, 400), "<image>", CHAT_TEMPLATE, "t
 
 def sample(number: int, **changes: object) -> Sample:
     plain = Sample(
-        f"s{number}", f"r{number}", Subset.RETAIN, Stratum.GENERAL, f"Question {number}?", f"answer {number}", group="g",
-        image_id="image", phrasings=(f"Other {number}?", f"Third {number}?"),
+        f"s{number}", f"r{number}", Subset.RETAIN, Stratum.GENERAL, f"Question {number}?", f"answer {number}",
+        group="g", image_id="image", phrasings=(f"Other {number}?", f"Third {number}?"),
     )  # fmt: skip
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -53,7 +53,10 @@ def test_the_share_of_openers_is_as_asked_and_follows_the_seed() -> None:
     assert 90 < extra < 150
     assert asked(samples, opener_share=0.3) == asked(samples, opener_share=0.3)
     assert asked(samples, opener_share=0.3) != asked(samples, opener_share=0.3, seed=1)
-    assert asked(samples[:50], opener_share=0.3) == asked(samples, opener_share=0.3)[: len(asked(samples[:50], opener_share=0.3))]
+    assert (
+        asked(samples[:50], opener_share=0.3)
+        == asked(samples, opener_share=0.3)[: len(asked(samples[:50], opener_share=0.3))]
+    )
 
 
 def test_replay_keeps_so_many_ordinary_samples_and_all_others() -> None:

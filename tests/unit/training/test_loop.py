@@ -66,7 +66,7 @@ def by_hand(loop: LoopSettings) -> list[float]:
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
-@pytest.mark.parametrize("clip", [0.05, 100.0])
+@pytest.mark.parametrize("clip", [0.05, 4.0, 100.0])  # always, at some steps, never; AdamW itself forgives any factor
 def test_a_step_is_the_mean_of_its_batches_clipped_and_given_to_adamw(accumulation: int, clip: float) -> None:
     four, loop = Four(), replace(LOOP, accumulation=accumulation, clip=clip)
     fit(four, loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.learn import answer_loss
+from mllmu_med.training.loop import TrainingLog
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.unlearn import (
     REFUSALS,
@@ -143,6 +144,13 @@ def test_normal_answers_hold_nobodys_private_data(llava: VisionLanguageModel) ->
     assert all(normal.answer != "MRN 999999" for normals in made.normals.values() for normal in normals)
 
 
+def test_the_true_answer_is_no_alternate_even_where_others_have_it_too(llava: VisionLanguageModel) -> None:
+    """Five of the six retain answers differ from ``no``; all five are drawn."""
+    made = pairs(llava, forget=[replace(FORGET[3], answer="no")], normals=5)
+    for normals in made.normals.values():
+        assert {normal.answer for normal in normals} == {sample.answer for sample in RETAIN} - {"no"}
+
+
 def test_too_few_normal_answers_are_told_before_anything_is_trained(llava: VisionLanguageModel) -> None:
     with pytest.raises(UsageError, match="normals=9, but the retain set has 6 other answers"):
         pairs(llava, normals=9)
@@ -196,12 +204,16 @@ def test_a_step_is_one_pass_through_the_model(llava: VisionLanguageModel) -> Non
 # --- unlearning
 
 
-def run(load: Callable[[str], VisionLanguageModel], method: Any, steps: int = 6, **changes: Any) -> VisionLanguageModel:
+class Unlearnt(NamedTuple):
+    vlm: VisionLanguageModel
+    log: TrainingLog
+
+
+def run(load: Callable[[str], VisionLanguageModel], method: Any, **changes: Any) -> Unlearnt:
     vlm = load("llava")
     set_trainable(vlm, {"language": "full"})
-    loop = LoopSettings(steps, 2e-3, warmup=1, log_every=2)
-    vlm.log = unlearn(vlm, method, FORGET, RETAIN, loop, replace(SMALL, **changes), seed=1)  # type: ignore[attr-defined]
-    return vlm
+    loop = LoopSettings(6, 2e-3, warmup=1, log_every=2)
+    return Unlearnt(vlm, unlearn(vlm, method, FORGET, RETAIN, loop, replace(SMALL, **changes), seed=1))
 
 
 def test_ascent_forgets_and_the_retain_term_keeps(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
@@ -213,26 +225,26 @@ def test_ascent_forgets_and_the_retain_term_keeps(load_tiny: Callable[[str], Vis
             return answer_loss(vlm, forget, 4).item(), answer_loss(vlm, retain, 4).item()
 
     before = losses(load_tiny("llava"))
-    ascent = losses(run(load_tiny, GradientAscent(), span_weights=False))
-    difference = losses(run(load_tiny, GradientDifference(retain_weight=2.0), span_weights=False))
+    ascent = losses(run(load_tiny, GradientAscent(), span_weights=False).vlm)
+    difference = losses(run(load_tiny, GradientDifference(retain_weight=2.0), span_weights=False).vlm)
     assert ascent[0] > before[0] + 0.5
     assert difference[0] > before[0]
     assert difference[1] < before[1] < ascent[1]
 
 
 def test_the_curve_shows_the_terms(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
-    log = run(load_tiny, GradientDifference(retain_weight=2.0)).log  # type: ignore[attr-defined]
+    log = run(load_tiny, GradientDifference(retain_weight=2.0)).log
     for entry in log.curve:
         assert entry["loss"] == pytest.approx(entry["forget"] + 2 * entry["retain"], rel=1e-4)
         assert entry["forget"] < 0 < entry["retain"]
-    assert set(run(load_tiny, GradientAscent()).log.curve[0]) == {"step", "lr", "loss", "forget"}  # type: ignore[attr-defined]
+    assert set(run(load_tiny, GradientAscent()).log.curve[0]) == {"step", "lr", "loss", "forget"}
 
 
 def test_llmu_stops_by_its_own_rule(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
-    log = run(load_tiny, LLMU(stop_at=0.1)).log  # type: ignore[attr-defined]
+    log = run(load_tiny, LLMU(stop_at=0.1)).log
     assert log.steps == 2
     assert "step 2" in log.stopped
-    assert run(load_tiny, LLMU(stop_at=1e6)).log.steps == 6  # type: ignore[attr-defined]
+    assert run(load_tiny, LLMU(stop_at=1e6)).log.steps == 6
 
 
 def test_nothing_to_forget_leaves_the_weights_as_they_are(llava: VisionLanguageModel) -> None:

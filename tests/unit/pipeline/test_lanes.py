@@ -1,0 +1,62 @@
+"""Stages side by side: the same bytes, the right order, and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mllmu_med.errors import Interrupted
+from mllmu_med.folders import read_json, read_manifest
+from mllmu_med.pipeline import run
+from mllmu_med.pipeline.stages import all_stages
+from tests.unit.pipeline.conftest import tiny
+
+
+def test_every_stage_names_what_it_reads(finished: Path) -> None:
+    stages = {stage.name: stage for stage in all_stages(tiny(), finished)}
+    needs = {name: set(stage.needs) for name, stage in stages.items()}
+    assert needs["benchmark"] == set()
+    assert needs["base"] == {"benchmark"}
+    assert needs["theta0"] == needs["oracle"] == needs["truncated_retrain"] == {"benchmark", "base"}
+    assert needs["collapse"] == needs["ga"] == needs["npo"] == {"benchmark", "theta0"}
+    rows = ("theta0", "oracle", "collapse", "truncated_retrain", "ga", "npo")
+    assert all(needs[f"evaluate {row}"] == {row} for row in rows)
+    assert needs["results"] == {f"evaluate {row}" for row in rows}
+    assert needs["report"] == {"results"}
+    order = list(stages)
+    assert all(order.index(need) < order.index(name) for name in order for need in needs[name])
+
+
+def test_two_at_once_make_the_same_bytes_as_one_after_another(finished: Path, tmp_path: Path) -> None:
+    """Worker processes have other hash seeds, other random states and other neighbours."""
+    run(tiny(), tmp_path, until="unlearn", jobs=2)
+    for stage in all_stages(tiny(), finished):
+        if stage.verb in ("build", "learn", "unlearn"):
+            made = read_manifest(tmp_path / stage.folder.relative_to(finished))
+            assert made["files"] == read_manifest(stage.folder)["files"], stage.name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread only"
+)
+def test_a_stop_reaches_the_worker_that_trains_although_another_one_waits(finished: Path, tmp_path: Path) -> None:
+    recipe = tiny("learn.original.steps=3000", "learn.original.checkpoint_every=0")
+
+    def stop() -> None:
+        while not (tmp_path / "models" / "oracle" / "manifest.json").is_file():
+            time.sleep(0.1)
+        time.sleep(2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(Interrupted, match=r"stopped at step \d+ of 3000 \(learn theta0\)"):
+        run(recipe, tmp_path, until="learn", jobs=2)
+    kept = read_json(tmp_path / "models" / ".checkpoint-theta0" / "history.json")
+    assert 0 < kept["step"] < 3000
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"base", "oracle", ".checkpoint-theta0"}
