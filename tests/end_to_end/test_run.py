@@ -11,7 +11,8 @@ from mllmu_med.folders import read_json
 from mllmu_med.pipeline import RunResult
 
 SMALL = (
-    "source.images=110", "benchmark.patients_forgotten=3", "benchmark.patients_retained=5", "benchmark.patients_holdout=3",
+    "source.images=110", "benchmark.patients_forgotten=3", "benchmark.patients_retained=5",
+    "benchmark.patients_holdout=3",
     "benchmark.wrong_image_facts=6", "benchmark.wrong_rules=1", "benchmark.wrong_text_facts=6", "source.text_facts=20",
     "model.embedded.tower_images=2000", "model.embedded.tower_steps=200",
     "learn.base.steps=260", "learn.original.steps=620", "learn.original.replay=150",

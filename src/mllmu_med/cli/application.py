@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import signal
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -84,7 +84,9 @@ def _against_retraining(found: dict[str, Summary], methods: list[Summary]) -> li
     cost = "" if short.share_of_oracle is None else f" at {percent(short.share_of_oracle)} of the full cost"
     verb = "does" if len(better) == 1 else "do"
     who = f"{words(better)} {verb} better" if better else "no method does better"
-    return [f"Simply stopping retraining early{cost} scores {score(short.overall)}; {who}."]
+    kept = short.retained_patients
+    patients = "" if kept is None else f" (it tells {percent(kept)} of the values of the patients who stay)"
+    return [f"Simply stopping retraining early{cost} scores {score(short.overall)}{patients}; {who}."]
 
 
 def _test(results: Results, found: dict[str, Summary]) -> list[str]:

@@ -40,6 +40,19 @@ def test_questions_are_grouped_by_image(
     assert branches == [llava.branch(questions[i]) for i in order]
 
 
+def test_rows_made_for_packing_are_split_on_the_plain_path(llava: VisionLanguageModel) -> None:
+    """A model that turns out not to take packed rows must not be given any, whoever made them."""
+    rows, _ = llava.rows(mixed(llava), 8)
+    packed, layout = llava.hidden(rows)
+    llava.packed = False
+    plain, split = llava.hidden(rows)
+    assert (len(layout.input_ids), len(split.input_ids)) == (len(rows), 9) == (4, 9)
+    assert int(split.segment.max()) == 1
+    assert split.target.tolist() == layout.target.tolist()
+    assert split.owner.tolist() == layout.owner.tolist()
+    torch.testing.assert_close(plain, packed, rtol=1e-4, atol=1e-4)
+
+
 def test_owners_follow_the_order_of_the_rows(vlm: VisionLanguageModel) -> None:
     questions = mixed(vlm)
     rows, order = vlm.rows(questions, 3)

@@ -16,8 +16,8 @@ def test_the_verdict_comes_first_and_every_figure_is_the_results(results: dict[s
         "retraining."
     )
     assert sentences[3] == (
-        "Simply stopping retraining early at 25 % of the full cost scores 0.09; NPO, GradDiff, KL-Min, LLMU and IDK do "
-        "better."
+        "Simply stopping retraining early at 25 % of the full cost scores 0.09 (it tells 2 % of the values of the "
+        "patients who stay); NPO, GradDiff, KL-Min, LLMU and IDK do better."
     )
     assert sentences[4] == (
         "On unseen questions θ0 scores 88 %, where always giving the most frequent answer scores 32 %."
@@ -33,7 +33,7 @@ def test_retraining_that_cannot_be_beaten_is_named(results: dict[str, Any]) -> N
     short = next(row for row in results["rows"] if row["name"] == "truncated_retrain")
     for task in ("privacy", "incorrectness"):
         short["ues"][task]["value"] = 0.999
-    assert "scores 0.999; no method does better." in " ".join(answer_in_words(results))
+    assert "scores 0.999 (it tells 2 % of the values of the patients who stay); no method does better." in " ".join(answer_in_words(results))
 
 
 def test_what_was_not_measured_is_not_said() -> None:
