@@ -49,7 +49,7 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
             ready = [s for s in waiting if not (set(s.needs) & names) - done] if failure is None and not stop else []
             for stage in ready[: jobs - len(running)]:
                 log.info("%s: %s", stage.name, stage.estimate)
-                running[pool.submit(_ensure, stage.name)] = stage
+                running[pool.submit(_ensure, stage.name, stage.key)] = stage
                 waiting.remove(stage)
             if not running:
                 break

@@ -13,11 +13,13 @@ from mllmu_med.benchmark.sample import Subset
 from mllmu_med.benchmark.training_sets import TrainingSet, training_set
 from mllmu_med.folders import read_json, read_manifest
 from mllmu_med.methods import METHODS
+from mllmu_med.methods.ascent import GradientAscent
 from mllmu_med.models.store import load_trained
 from mllmu_med.pipeline import training
 from mllmu_med.pipeline.training import answers_per_step, make_base, parent_of_base
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe, UnlearnSettings
+from tests.invariant.jobs import weights_digest
 from tests.unit.pipeline.conftest import tiny
 
 
@@ -49,6 +51,18 @@ def given(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         seen.update(method=method, forget=forget, retain=retain, loop=loop, settings=settings, vlm=vlm, **rest)
         raise StopIteration
 
+    def optimise(vlm: Any, loop: Any, batch_of: Any, loss_of: Any, **rest: Any) -> Any:
+        seen.update(loop=loop, vlm=vlm, **rest)
+        for step in range(40):
+            loss_of(batch_of(step))
+        raise StopIteration
+
+    def answer_loss(vlm: Any, questions: Any, branches: int) -> Any:
+        seen.setdefault("questions", []).extend(questions)
+        seen["size"] = len(questions)
+
+    monkeypatch.setattr(training, "optimise", optimise)
+    monkeypatch.setattr(training, "answer_loss", answer_loss)
     monkeypatch.setattr(training, "learn", learn)
     monkeypatch.setattr(training, "unlearn", unlearn)
 
@@ -62,6 +76,10 @@ def given(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         return seen
 
     return stage
+
+
+def digest_of(folder: Path, model: str) -> str:
+    return weights_digest(load_trained(folder / "models" / model).model)
 
 
 def answers(seen: Seen) -> set[tuple[str | None, str]]:
@@ -87,6 +105,7 @@ def test_each_model_learns_its_own_training_set(
     private = {span.value for s in samples if s.subset is Subset.FORGET_PRIVACY for span in s.spans}
     leaked = any(value in question.answer for question in seen["questions"] for value in private)
     assert leaked == (stage == "theta0"), "the oracle has never seen a forgotten patient's data"
+    assert weights_digest(seen["vlm"].model) == digest_of(finished, "base")
     assert seen["seed"] == 0
     assert (seen["settings"].batch, seen["settings"].branches) == (16, 4)
 
@@ -99,6 +118,7 @@ def test_a_method_gets_the_forget_and_retain_sets_and_its_own_numbers(
         "methods.npo.forget_batch=5", "methods.npo.retain_batch=4", "methods.npo.branches=2",
         "methods.npo.retain_share=0.5", "methods.npo.span_weights=false", "methods.npo.phrasings=1",
     )  # fmt: skip
+    assert weights_digest(seen["vlm"].model) == digest_of(finished, "theta0") != digest_of(finished, "base")
     samples = Workshop(tiny(), finished).samples
     assert {s.id for s in seen["forget"]} == {s.id for s in samples if s.subset.value.startswith("forget/")}
     assert {s.id for s in seen["retain"]} == {s.id for s in samples if s.subset is Subset.RETAIN}
@@ -106,6 +126,31 @@ def test_a_method_gets_the_forget_and_retain_sets_and_its_own_numbers(
     feeding = seen["settings"]
     assert (feeding.forget_batch, feeding.retain_batch, feeding.branches) == (5, 4, 2)
     assert (feeding.retain_share, feeding.span_weights, feeding.phrasings, feeding.normals) == (0.5, False, 1, 2)
+
+
+def test_the_collapsed_model_comes_from_theta0_by_ascent_at_a_constant_rate(
+    given: Callable[..., Seen], finished: Path
+) -> None:
+    seen = given("collapse", "controls.collapse={steps: 7, learning_rate: 0.02}", "unlearn.clip=0.3")
+    assert weights_digest(seen["vlm"].model) == digest_of(finished, "theta0")
+    assert type(seen["method"]) is GradientAscent
+    assert [seen["loop"].rate(step) for step in range(7)] == pytest.approx([0.02] * 7)
+    assert (seen["loop"].steps, seen["loop"].clip) == (7, 0.3)
+
+
+def test_truncated_retraining_goes_on_from_the_base_with_what_the_oracle_learns(
+    given: Callable[..., Seen], finished: Path
+) -> None:
+    """At the rate of learning and at the methods' number of steps and answers; the few retained patients come often."""
+    seen = given("truncated_retrain", "unlearn.steps=5", "learn.original.learning_rate=0.004")
+    samples = Workshop(tiny(), finished).samples
+    assert weights_digest(seen["vlm"].model) == digest_of(finished, "base")
+    assert answers(seen) <= {(s.image_id, s.answer) for s in training_set(samples, TrainingSet.ORACLE_FIX)}
+    private = {span.value for s in samples if s.subset is Subset.FORGET_PRIVACY for span in s.spans}
+    assert not any(value in question.answer for question in seen["questions"] for value in private)
+    assert (seen["loop"].steps, seen["loop"].learning_rate, seen["size"]) == (5, 0.004, 16)
+    kept = {s.answer for s in samples if s.subset is Subset.RETAIN and s.patient_id is not None}
+    assert sum(question.answer in kept for question in seen["questions"]) > 0.2 * len(seen["questions"])
 
 
 def test_no_model_ever_sees_test_or_holdout_records(given: Callable[..., Seen], finished: Path) -> None:
