@@ -84,7 +84,10 @@ def set_trainable(
     for name, parameter in vlm.model.named_parameters():
         adapter = ".lora_" in name
         group = group_of(plain_name(name) if wrapped else name)
-        parameter.requires_grad_(adapter or modes.get(group, "frozen") == "full")
+        trains = adapter or modes.get(group, "frozen") == "full"
+        if trains:  # small steps on large numbers would be rounded away in half precision
+            parameter.data = parameter.data.float()
+        parameter.requires_grad_(trains)
     counts = count_groups(vlm, modes)
     if not any(count.trainable for count in counts):
         raise UsageError("nothing trains: set one of trainable.vision, .projector, .language to full or lora")

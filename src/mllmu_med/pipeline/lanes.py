@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mllmu_med.errors import Interrupted
+from mllmu_med.errors import IntegrityError, Interrupted
 from mllmu_med.pipeline.stage import Stage
 from mllmu_med.progress import Board, Event, drawing, log, send_progress
 from mllmu_med.recipe import Recipe
@@ -130,7 +130,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(STOPPED)
 
 
-def _ensure(name: str) -> None:
+def _ensure(name: str, key: str) -> None:
+    if _stages[name].key != key:
+        raise IntegrityError(f"{name}: code or data changed while the run was going on. Run the same command again.")
     _at_work.append(name)
     try:
         _stages[name].ensure()
