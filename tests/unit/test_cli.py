@@ -127,10 +127,10 @@ def test_version(shell: Any) -> None:
 
 @pytest.mark.parametrize(("verb", "until"), [("run", "report"), *((verb, verb) for verb in RUN_VERBS[1:])])
 def test_verbs_call_the_pipeline_up_to_their_stage(verb: str, until: str, pipeline: Pipeline, shell: Any) -> None:
-    code, out, err = shell(verb, "phantom", "learn.base.steps=5", "--seed", "3", "-o", "here")
+    code, out, err = shell(verb, "phantom", "learn.base.steps=5", "--seed", "3", "-o", "here", "--jobs", "2")
     assert (code, err) == (0, "")
     ((kind, recipe, output, choices),) = pipeline.calls
-    assert (kind, output, choices) == ("run", Path("here"), {"until": until})
+    assert (kind, output, choices) == ("run", Path("here"), {"until": until, "jobs": 2})
     assert (recipe.seed, recipe.learn.base.steps) == (3, 5)
     assert out.splitlines()[-1] == "here/report/index.html"
 

@@ -75,7 +75,7 @@ def optimise(
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=settings.precision, cpu=vlm.device.type == "cpu")
+    accelerator = Accelerator(mixed_precision=forward_precision(vlm, settings.precision), cpu=vlm.device.type == "cpu")
     parameters = parameters or trainable_parameters(vlm)
     optimizer = torch.optim.AdamW(
         parameters.values(),
@@ -136,6 +136,12 @@ def optimise(
 def trainable_parameters(vlm: VisionLanguageModel) -> TrainableParameters:
     """Parameters that train, by name."""
     return {name: p for name, p in vlm.model.named_parameters() if p.requires_grad}
+
+
+def forward_precision(vlm: VisionLanguageModel, asked: str) -> str:
+    """``no`` or ``bf16`` (autocast): as asked for, except where frozen weights of half precision meet trained ones."""
+    kinds = {p.dtype for name, p in vlm.model.named_parameters() if ".lora_" not in name}
+    return "bf16" if len(kinds) > 1 else asked
 
 
 def _summary(recent: list[StepLoss], step: int, rate: float) -> dict[str, float]:

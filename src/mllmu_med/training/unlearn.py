@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+
 from mllmu_med.benchmark.sample import Sample, Stratum
 from mllmu_med.errors import UsageError
 from mllmu_med.methods.interface import Answers, Batch, Method, Needs
@@ -14,7 +16,7 @@ from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.seeding import derive, rng
 from mllmu_med.training.checkpoints import Checkpoints
 from mllmu_med.training.examples import span_weights
-from mllmu_med.training.loop import StepLoss, TrainingLog, optimise
+from mllmu_med.training.loop import StepLoss, TrainingLog, forward_precision, optimise
 from mllmu_med.training.sampling import balanced
 from mllmu_med.training.settings import LoopSettings
 
@@ -155,12 +157,14 @@ def unlearn(
     draw_retain = balanced(_indices(pairs.retain), settings.retain_batch, seed, "retain") if flat_retain else None
 
     cache = ReferenceCache(vlm, branches=max(8, settings.branches))
-    if Needs.REFERENCE_LOGPROB in needs:
-        cache.fill(flat_forget, hidden=False)
-    if Needs.RETAIN_REFERENCE in needs:
-        steps = range(loop.steps * loop.accumulation)
-        seen = dict.fromkeys(i for step in steps for i in draw_retain(step)) if draw_retain else {}
-        cache.fill([flat_retain[i] for i in seen], hidden=True)
+    half = forward_precision(vlm, loop.precision) == "bf16"
+    with torch.autocast(vlm.device.type, torch.bfloat16, enabled=half):  # θ0 and θ are computed alike
+        if Needs.REFERENCE_LOGPROB in needs:
+            cache.fill(flat_forget, hidden=False)
+        if Needs.RETAIN_REFERENCE in needs:
+            steps = range(loop.steps * loop.accumulation)
+            seen = dict.fromkeys(i for step in steps for i in draw_retain(step)) if draw_retain else {}
+            cache.fill([flat_retain[i] for i in seen], hidden=True)
 
     def batch_of(step: int) -> StepQuestions:
         chosen = [flat_forget[i] for i in draw_forget(step)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,7 +15,9 @@ from mllmu_med.errors import UsageError
 from mllmu_med.methods.ascent import GradientAscent, GradientDifference
 from mllmu_med.methods.interface import Batch, Needs
 from mllmu_med.methods.llmu import LLMU
+from mllmu_med.methods.preference import NPO
 from mllmu_med.models.groups import Lora, set_trainable
+from mllmu_med.models.load import load_model
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.learn import answer_loss
@@ -30,6 +33,7 @@ from mllmu_med.training.unlearn import (
     unlearn,
     usable_retain,
 )
+from tests.conftest import picture
 from tests.invariant.cases import mixed, own_token_losses
 from tests.invariant.jobs import FORGET, RETAIN, weights_digest
 
@@ -261,6 +265,27 @@ def test_a_retain_share_that_leaves_nothing_is_told(llava: VisionLanguageModel) 
     with pytest.raises(UsageError, match=r"GradDiff needs retain records, but retain_share=0\.0 leaves none"):
         unlearn(llava, GradientDifference(), FORGET, RETAIN, loop, none, seed=1)
     unlearn(llava, GradientAscent(), FORGET, RETAIN, loop, none, seed=1)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize(
+    "modes", [{"language": "full"}, {"projector": "full"}, {"language": "lora", "projector": "full"}]
+)
+@pytest.mark.parametrize("method", [NPO(), LLMU()])
+def test_half_precision_weights_are_trained_in_single_precision(
+    method: Any, modes: dict[str, str], precision: str, model_folder: Callable[[str], Path]
+) -> None:
+    """Small steps on numbers of eight bits are rounded away, so what trains is float32 and so are AdamW's moments."""
+    vlm = load_model(model_folder("llava"), dtype="bfloat16")
+    vlm.attach_images(picture)
+    set_trainable(vlm, modes, Lora(rank=2, alpha=4))
+    before = {name: p.detach().clone() for name, p in vlm.model.named_parameters() if p.requires_grad}
+    assert {p.dtype for p in before.values()} == {torch.float32}
+    assert {p.dtype for p in vlm.model.parameters() if not p.requires_grad} == {torch.bfloat16}
+    log = unlearn(vlm, method, FORGET, RETAIN, LoopSettings(2, 1e-6, warmup=0, precision=precision), SMALL, seed=1)
+    moved = [name for name, p in vlm.model.named_parameters() if name in before and not torch.equal(before[name], p)]
+    assert len(moved) == len(before), "even by a millionth"
+    assert log.steps == 2
 
 
 def test_pairs_of_a_step_are_a_function_of_the_seed(llava: VisionLanguageModel) -> None:
