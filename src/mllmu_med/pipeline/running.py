@@ -48,7 +48,7 @@ def _chosen(stages: Sequence[Stage], until: str | None, only: Sequence[str] | No
 def plan_run(recipe: Recipe, output: Path, *, until: str | None = None) -> list[StagePlan]:
     """The stages of a run, which of them are done, and how large the others are. Nothing is written.
 
-    A stage whose inputs would be made anew is to be done too, whatever its folder holds.
+    A stage is done if its folder was made from what the recipe and the data say now, all earlier stages included.
     """
     return [stage.plan() for stage in _chosen(all_stages(recipe, output), until, None)]
 
@@ -75,7 +75,8 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     _note_recipe(recipe, output)
     run_stages(recipe, output, stages, jobs or default_jobs(recipe))
-    drop_checkpoints(output)
+    for stage in stages:
+        drop_checkpoint(output, stage)
     results, page = output / "results" / "results.json", output / "report" / "index.html"
     verbs = {stage.verb for stage in stages}
     return RunResult(
@@ -90,10 +91,10 @@ def default_jobs(recipe: Recipe) -> int:
     return min(4, os.cpu_count() or 1) if lane_threads(recipe) else 1
 
 
-def drop_checkpoints(output: Path) -> None:
-    """Remove the resumable states: the stage they belonged to is finished."""
-    for path in (output / "models").glob(".checkpoint-*"):
-        shutil.rmtree(path, ignore_errors=True)
+def drop_checkpoint(output: Path, stage: Stage) -> None:
+    """Remove the resumable state of a finished stage (the base has a second one, of its tower)."""
+    for name in (stage.name, "tower") if stage.name == "base" else (stage.name,):
+        shutil.rmtree(output / "models" / f".checkpoint-{name}", ignore_errors=True)
 
 
 def _note_recipe(recipe: Recipe, output: Path) -> None:

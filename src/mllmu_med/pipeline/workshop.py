@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -116,8 +115,3 @@ def training_facts(
             "packed": vlm.packed,
         }
     }
-
-
-def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """One dictionary of several."""
-    return {key: value for part in parts for key, value in part.items()}

@@ -86,7 +86,3 @@ class Checkpoints:
             optimizer.state[parameter] = state
         torch.set_rng_state(tensors["generator"])
         return stored["step"], stored["history"]
-
-    def remove(self) -> None:
-        """Drop the checkpoint once the stage is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)

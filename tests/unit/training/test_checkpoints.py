@@ -114,9 +114,3 @@ def test_a_missing_file_is_not_resumed_from(saved: Checkpoints, name: str) -> No
     (saved.folder / name).unlink()
     assert saved.load(*trained(0)) is None
     assert not saved.folder.exists(), "what is damaged is removed"
-
-
-def test_a_removed_checkpoint_is_gone(saved: Checkpoints) -> None:
-    saved.remove()
-    assert saved.load(*trained(0)) is None
-    saved.remove()
