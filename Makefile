@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all lint docs
+.PHONY: help demo test test-fast lint docs
 
 help:
 	@echo "make demo      install into $(VENV) and run the embedded example; the last line is the path of the page"
 	@echo "make test      install into $(VENV) and run the checks and tests"
-	@echo "make test-all  also the slow tests and, where the data or the device is, realdata and gpu"
+	@echo "make test-fast the same without the slow tests"
 	@echo "make lint      formatting, lint and types alone"
 	@echo "make docs      build the documentation into docs/_build/html"
 
@@ -19,10 +19,10 @@ demo: $(VENV)/.installed
 
 # One thread per test process: two processes on two cores do not wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "not slow and not gpu"
-
-test-all: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+
+test-fast: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from mllmu_med import api
 from mllmu_med.folders import read_json
 from mllmu_med.pipeline import RunResult
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
 SMALL = (
     "source.images=110", "benchmark.patients_forgotten=3", "benchmark.patients_retained=5",
     "benchmark.patients_holdout=3",
@@ -27,7 +29,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return api.run(recipe, tmp_path_factory.mktemp("run") / "phantom", jobs=2)
 
 
-@pytest.mark.slow
 def test_the_whole_chain(finished: RunResult) -> None:
     results = finished.results
     assert results is not None
@@ -68,18 +69,26 @@ def test_the_whole_chain(finished: RunResult) -> None:
         assert rows[name]["label"] in page
 
 
-@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_everything_checks(finished: RunResult) -> None:
     recipe = api.load_recipe("phantom", *SMALL)
     assert {stage.status for stage in api.plan(recipe, finished.folder)} == {"done"}
     assert all(result.ok for result in api.check(finished.folder))
 
 
-@pytest.mark.slow
-def test_stages_side_by_side_give_the_same_bytes(finished: RunResult, tmp_path: Path) -> None:
-    recipe = api.load_recipe("phantom", *SMALL, methods=["npo"])
-    alone = api.run(recipe, tmp_path / "alone", until="unlearn", jobs=1)
-    for model in ("theta0", "npo"):
-        ours = read_json(finished.folder / "models" / model / "manifest.json")["files"]
-        theirs = read_json(alone.folder / "models" / model / "manifest.json")["files"]
-        assert ours == theirs
+TINY = (
+    *SMALL, "source.images=90", "model.embedded.tower_images=128", "model.embedded.tower_steps=2", "learn.base.steps=4",
+    "learn.original.steps=6", "learn.oracle.steps=4", "unlearn.steps=3",
+)  # fmt: skip
+
+
+def test_stages_side_by_side_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = api.load_recipe("phantom", *TINY, methods=["npo", "kl_min"])
+    files = []
+    for jobs in (1, 2):
+        monkeypatch.setenv(
+            "MLLMU_MED_CACHE", str(tmp_path / f"cache-{jobs}")
+        )  # nothing is handed from one to the other
+        run = api.run(recipe, tmp_path / f"jobs-{jobs}", until="unlearn", jobs=jobs)
+        names = ("benchmark", "models/base", "models/theta0", "models/oracle", "models/npo", "models/kl_min")
+        files.append([read_json(run.folder / name / "manifest.json")["files"] for name in names])
+    assert files[0] == files[1]

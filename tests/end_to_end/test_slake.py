@@ -13,6 +13,7 @@ DATA = Path(os.environ.get("MLLMU_MED_DATA", Path(__file__).parents[2] / ".." / 
 
 
 @pytest.mark.realdata
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(
     not (DATA / "Slake1.0").is_dir(), reason="SLAKE is not here: set MLLMU_MED_DATA to the folder that holds Slake1.0"
 )
