@@ -86,9 +86,6 @@ def test_stages_side_by_side_give_the_same_bytes(tmp_path: Path) -> None:
     recipe = api.load_recipe("phantom", *TINY, methods=["npo", "kl_min"])
     files = []
     for jobs in (1, 2):
-        monkeypatch.setenv(
-            "MLLMU_MED_CACHE", str(tmp_path / f"cache-{jobs}")
-        )  # nothing is handed from one to the other
         run = api.run(recipe, tmp_path / f"jobs-{jobs}", until="unlearn", jobs=jobs)
         names = ("benchmark", "models/base", "models/theta0", "models/oracle", "models/npo", "models/kl_min")
         files.append([read_json(run.folder / name / "manifest.json")["files"] for name in names])
