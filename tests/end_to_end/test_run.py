@@ -81,11 +81,11 @@ TINY = (
 )  # fmt: skip
 
 
-def test_stages_side_by_side_give_the_same_bytes(tmp_path: Path) -> None:
-    """The base model comes from the cache the second time: it alone uses all cores, whose sums may round otherwise."""
+def test_stages_side_by_side_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = api.load_recipe("phantom", *TINY, methods=["npo", "kl_min"])
     files = []
     for jobs in (1, 2):
+        monkeypatch.setenv("MLLMU_MED_CACHE", str(tmp_path / f"cache-{jobs}"))
         run = api.run(recipe, tmp_path / f"jobs-{jobs}", until="unlearn", jobs=jobs)
         names = ("benchmark", "models/base", "models/theta0", "models/oracle", "models/npo", "models/kl_min")
         files.append([read_json(run.folder / name / "manifest.json")["files"] for name in names])

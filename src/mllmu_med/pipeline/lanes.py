@@ -1,7 +1,7 @@
 """Stages side by side: whatever has its inputs runs in one of several worker processes.
 
 A small model gains little from a second thread, while two stages on two cores take half the time. How many run at
-once is meant to change no byte: each stage's number of threads is its own (``Stage.threads``), not its lane's.
+once changes no byte: each stage's number of threads is its own (``Stage.threads``), not its lane's.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -38,11 +40,19 @@ def tiny(*overrides: str, **blocks: Any) -> Recipe:
     return Recipe.model_validate(raw)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_core(one_core: None) -> None:
+    """Nothing here needs two."""
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, one_core: None) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, limited_to_one_core: Callable[[], AbstractContextManager[None]]
+) -> Path:
     """The folder of a finished run; read only."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
-    result = run(tiny(), folder, jobs=1)
+    with limited_to_one_core():
+        result = run(tiny(), folder, jobs=1)
     assert result.results is not None
     assert result.page is not None
     return folder
