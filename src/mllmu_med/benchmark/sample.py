@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -47,15 +47,48 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """A variant of the question asked at evaluation only. ``name`` e.g. ``paraphrase-1``, ``prefix``, ``generic``.
+class Region:
+    """Where a private value is burned into the image: the half-open box [x0, x1) × [y0, y1) in pixels."""
 
-    ``image``: ``own``, ``blank`` or ``mismatched``.
+    phi_class: str
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A place in a hierarchy, e.g. level ``institution``, name ``Alder Hospital``."""
+
+    level: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A variant of the question asked at evaluation only.
+
+    Attributes:
+        name: family and number, e.g. ``paraphrase-1``, ``prefix-1``, ``generic``, ``variant-2``, ``neighbour-image``.
+        image: ``own``; ``blank``; ``mismatched`` (another sample's, drawn at evaluation); ``variant-1`` to
+            ``variant-3`` (the own image, changed ever more strongly); ``other`` (the image ``image_id``); ``none``.
+        answer: what is true for this probe, where it is not the sample's own answer that is at stake (neighbours).
+        language: of the question, where it is not the sample's.
     """
 
     name: str
     question: str
     image: str = "own"
+    image_id: str | None = None
+    answer: str | None = None
+    language: str | None = None
+
+    @property
+    def family(self) -> str:
+        """The name without its number: ``paraphrase``, ``variant``, …"""
+        head, _, tail = self.name.rpartition("-")
+        return head if head and tail.isdigit() else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +104,14 @@ class Sample:
         probes: held-out variants of the question, never trained on.
         accepted: answers that also count as correct, in addition to clean_answer.
         wrong_answer/correct_answer: set for incorrectness samples and for ``wrong_unseen``.
-        form: ``leak`` (private values woven into a clinical answer), ``direct``, ``text``, or None.
+        form: ``leak`` (private values woven into a clinical answer), ``direct``, ``text``, ``burned`` (read off the
+            pixels), or None.
         fact_id: row of the ledger. rule_id: set where the wrong fact is one of a consistent rule.
         group: unit that is never split; patient_id: synthetic patient; cluster for statistics = patient_id or group.
         repetitions: how many times per epoch the sample was presented, phrasings included.
+        hierarchy: from the root on, what a forget request can name: institution, patient, study, section for private
+            facts; modality, organ, finding, instance for wrong ones; what the source says for other samples.
+        regions: where private values are burned into the image.
     """
 
     id: str
@@ -103,7 +140,9 @@ class Sample:
     spans: tuple[Span, ...] = ()
     phrasings: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
-    accepted: tuple[str, ...] = field(default=())
+    accepted: tuple[str, ...] = ()
+    hierarchy: tuple[Node, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     @property
     def cluster(self) -> str:

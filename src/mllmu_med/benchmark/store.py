@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mllmu_med.benchmark.sample import Probe, Sample, Span, Stratum, Subset
+from mllmu_med.benchmark.sample import Node, Probe, Region, Sample, Span, Stratum, Subset
 from mllmu_med.errors import DataError
 from mllmu_med.folders import read_manifest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mllmu_med.sources.images import EncodedImage
 
-FORMAT = "mllmu-med/benchmark/1"
+FORMAT = "mllmu-med/benchmark/2"
 _GROUP_BYTES = 16 * 2**20  # a row group is read whole to get at one image
 _GROUP_ROWS = 64
 _SHARD_BYTES = 512 * 2**20
@@ -39,8 +39,12 @@ def sample_schema() -> pyarrow.Schema:
         "repetitions": pa.int32(),
         "spans": pa.list_(span),
         "phrasings": pa.list_(text),
-        "probes": pa.list_(pa.struct([("name", text), ("question", text), ("image", text)])),
+        "probes": pa.list_(pa.struct([(field.name, text) for field in fields(Probe)])),
         "accepted": pa.list_(text),
+        "hierarchy": pa.list_(pa.struct([(field.name, text) for field in fields(Node)])),
+        "regions": pa.list_(
+            pa.struct([("phi_class", text), *((side, pa.int32()) for side in ("x0", "y0", "x1", "y1"))])
+        ),
     }
     return pa.schema([(field.name, special.get(field.name, text)) for field in fields(Sample)])
 
@@ -150,7 +154,7 @@ def _image_table(group: list[EncodedImage]) -> pyarrow.Table:
 
 def _to_row(sample: Sample) -> dict[str, Any]:
     row = {field.name: getattr(sample, field.name) for field in fields(Sample)}
-    for name in ("spans", "probes"):
+    for name in ("spans", "probes", "hierarchy", "regions"):
         row[name] = [asdict(item) for item in row[name]]
     return row
 
@@ -160,6 +164,8 @@ def _to_sample(row: Mapping[str, Any]) -> Sample:
     values["subset"], values["stratum"] = Subset(values["subset"]), Stratum(values["stratum"])
     values["spans"] = tuple(Span(**span) for span in values["spans"])
     values["probes"] = tuple(Probe(**probe) for probe in values["probes"])
+    values["hierarchy"] = tuple(Node(**node) for node in values["hierarchy"])
+    values["regions"] = tuple(Region(**region) for region in values["regions"])
     values["phrasings"], values["accepted"] = tuple(values["phrasings"]), tuple(values["accepted"])
     return Sample(**values)
 

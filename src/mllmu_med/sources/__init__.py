@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mllmu_med.registry import Registry
-from mllmu_med.sources.record import ImageRef, Record, Source
+from mllmu_med.sources.record import About, ImageRef, Record, Source
 
 SOURCES: Registry[Callable[..., Source]] = Registry(
     "source",
@@ -16,4 +16,4 @@ SOURCES: Registry[Callable[..., Source]] = Registry(
     },
 )
 
-__all__ = ["SOURCES", "ImageRef", "Record", "Source"]
+__all__ = ["SOURCES", "About", "ImageRef", "Record", "Source"]

@@ -10,11 +10,10 @@ from typing import Any
 
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest, parse_json
-from mllmu_med.progress import bar
 from mllmu_med.registry import did_you_mean
 from mllmu_med.sources.fields import Fields, clean
-from mllmu_med.sources.images import encoded_bytes, image_digest, locate
-from mllmu_med.sources.record import ImageRef, Record
+from mllmu_med.sources.images import locate, stamps
+from mllmu_med.sources.record import About, ImageRef, Record
 
 FIELDS = (
     "id", "question", "answer", "image", "group", "split", "language", "answer_type", "modality", "body_part",
@@ -57,6 +56,7 @@ class JsonlSource:
     """
 
     name = "jsonl"
+    about = About("Own records")
 
     def __init__(
         self, path: Path | str, images: Path | str | None = None, mapping: Mapping[str, str] | None = None
@@ -77,19 +77,13 @@ class JsonlSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the file and the images."""
-        records = {record.image.key: record for record in self.records() if record.image is not None}
-        images = {}
-        with bar("Hashing images", len(records)) as progress:
-            for key, record in records.items():
-                assert record.image is not None
-                images[key] = image_digest(encoded_bytes(record.image, record.id))
-                progress.advance()
+        records = (record.image.path for record in self.records() if record.image is not None)
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
             "mapping": self.mapping,
             "file": file_digest(self.path),
-            "images": images,
+            "images": stamps(path for path in records if path is not None),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

@@ -57,16 +57,44 @@ class Record:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a dataset card says of where the data comes from.
+
+    Attributes:
+        title: e.g. ``SLAKE: a semantically-labeled knowledge-enhanced dataset``.
+        licence: SPDX or the licence's name as its authors publish it; None where it is the user's own data.
+        url: where it is published.
+        citation: one line, with the arXiv number or DOI.
+    """
+
+    title: str
+    licence: str | None = None
+    url: str | None = None
+    citation: str | None = None
+
+
 class Source(Protocol):
     """A dataset that can be streamed more than once.
 
-    ``skipped`` counts, by reason, the records left out in the last pass. ``fingerprint`` changes whenever the yielded
-    records or images would; it is part of the benchmark's identity.
+    Attributes:
+        name: as registered.
+        skipped: the records left out in the last pass, counted by reason.
+        about: for the dataset card.
     """
 
     name: str
     skipped: Counter[str]
+    about: About
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Changes whenever the yielded records or images would; cheap, because a run asks before it does anything.
 
-    def records(self) -> Iterator[Record]: ...
+        Of the parameters and the text files by content, of images by name, size and time of change. It says whether a
+        stage is up to date; a benchmark's own identity is the digest of the records and images that were read.
+        """
+        ...
+
+    def records(self) -> Iterator[Record]:
+        """The records, one after the other; never all of them, nor an image, in memory."""
+        ...

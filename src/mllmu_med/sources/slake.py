@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest, read_json
-from mllmu_med.progress import bar
 from mllmu_med.registry import did_you_mean
 from mllmu_med.sources.fields import Fields
-from mllmu_med.sources.images import encoded_bytes, image_digest, locate
-from mllmu_med.sources.record import ImageRef, Record
+from mllmu_med.sources.images import locate, stamps
+from mllmu_med.sources.record import About, ImageRef, Record
 
 CONTENT_TYPES = {
     "abnormality": "abnormality", "color": "color", "kg": "knowledge", "modality": "modality", "organ": "organ",
@@ -63,6 +62,10 @@ class SlakeSource:
     """
 
     name = "slake"
+    about = About(
+        "SLAKE, a semantically labelled, knowledge-enhanced medical VQA dataset", "CC-BY-4.0",
+        "https://www.med-vqa.com/slake/", "Liu et al. 2021, arXiv 2102.09542",
+    )  # fmt: skip
 
     def __init__(self, path: Path | str, language: str = "en", limit: int | None = None) -> None:
         if language not in LANGUAGES:
@@ -76,18 +79,14 @@ class SlakeSource:
     def fingerprint(self) -> str:
         """Digest of the parameters, the JSON files and the images in use."""
         rows = {row.image_name: row for row in self._rows()}
-        images = {}
-        with bar("Hashing images", len(rows)) as progress:
-            for name, row in rows.items():
-                images[name] = image_digest(encoded_bytes(self._image(row), row.fields.record))
-                progress.advance()
+        images = (self.path / "imgs" / name / "source.jpg" for name in rows)
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
             "language": self.language,
             "limit": self.limit,
             "files": {split: file_digest(file) for split, file in self._files().items()},
-            "images": images,
+            "images": stamps(images),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

@@ -12,7 +12,7 @@ from mllmu_med.folders import digest
 from mllmu_med.seeding import permutation, rng
 from mllmu_med.sources.phantom.drawing import draw
 from mllmu_med.sources.phantom.questions import Question, drug_facts, image_questions
-from mllmu_med.sources.record import ImageRef, Record
+from mllmu_med.sources.record import About, ImageRef, Record
 
 CODE_VERSION = 4
 """Raised whenever the same parameters would give other pictures or records."""
@@ -46,6 +46,7 @@ class PhantomSource:
     """
 
     name = "phantom"
+    about = About("Procedural biomedical images, drawn by MLLMU-Med", "Apache-2.0")
 
     def __init__(
         self,
