@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from mllmu_med.errors import DataError, IntegrityError
+from mllmu_med.errors import DataError, IntegrityError, UsageError
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, verify
 from mllmu_med.recipe import Recipe, load_recipe
 from mllmu_med.registry import did_you_mean
+from mllmu_med.report.benchmark_filters import EVERYTHING, Filters
 
 if TYPE_CHECKING:
+    from mllmu_med.benchmark.store import Benchmark
     from mllmu_med.pipeline import RunResult, StagePlan
     from mllmu_med.preview import BenchmarkPreview
 
 __all__ = [
     "CheckResult", "build", "check", "describe_benchmark", "evaluate", "find_folder", "is_benchmark", "learn",
-    "load_recipe", "page_of", "plan", "read_results", "run", "run_folder", "unlearn", "write_report",
+    "load_recipe", "page_of", "plan", "read_results", "run", "run_folder", "unlearn", "write_benchmark_page",
+    "write_contact_sheet", "write_report",
 ]  # fmt: skip
 
 BENCHMARK_FORMAT = "mllmu-med/benchmark/"
@@ -138,12 +141,68 @@ def is_benchmark(folder: Path) -> bool:
     return str(manifest.get("format", "")).startswith(BENCHMARK_FORMAT)
 
 
-def describe_benchmark(folder: Path | str, *, samples: int = 2) -> BenchmarkPreview:
-    """Counts of a benchmark and a few samples of each kind, private values masked."""
+def is_only_built(folder: Path) -> bool:
+    """Whether a folder is a run that has a benchmark, but no results yet."""
+    return is_benchmark(folder / "benchmark") and not (folder / RESULTS).is_file()
+
+
+def _open_benchmark(folder: Path | str) -> Benchmark:
+    """The benchmark in the folder, or that of the run in the folder."""
     from mllmu_med.benchmark.store import Benchmark
+
+    folder = Path(folder)
+    inner = folder / "benchmark"
+    return Benchmark.open(inner if is_benchmark(inner) and not is_benchmark(folder) else folder)
+
+
+def describe_benchmark(folder: Path | str, *, samples: int = 2, filters: Filters = EVERYTHING) -> BenchmarkPreview:
+    """Counts of a benchmark and up to ``samples`` samples of each stratum, private values masked.
+
+    Raises:
+        DataError: the folder holds no benchmark.
+        UsageError: a filter names what the benchmark has not.
+    """
     from mllmu_med.preview import preview_benchmark
 
-    return preview_benchmark(Benchmark.open(Path(folder)), samples=samples)
+    return preview_benchmark(_open_benchmark(folder), samples=samples, filters=filters)
+
+
+def write_benchmark_page(
+    folder: Path | str, target: Path | str, *, samples: int | None = 60, filters: Filters = EVERYTHING
+) -> Path:
+    """Write a page on which a person can look at a benchmark: up to ``samples`` samples of each stratum, None for all.
+
+    Raises:
+        DataError: the folder holds no benchmark, or an image cannot be read.
+        UsageError: a filter names what the benchmark has not, or ``target`` is no place for a page.
+    """
+    from mllmu_med.report.benchmark_page import build_benchmark_page
+
+    benchmark = _open_benchmark(folder)
+    place = _outside(benchmark.path, Path(target), ".html", ".htm")
+    return build_benchmark_page(benchmark, place, samples=samples, filters=filters)
+
+
+def write_contact_sheet(
+    folder: Path | str, target: Path | str, *, per_subset: int = 8, filters: Filters = EVERYTHING
+) -> Path:
+    """Write a PNG of ``per_subset`` samples (1 to 64) of each subset; errors as for :func:`write_benchmark_page`."""
+    from mllmu_med.report.contact_sheet import write_contact_sheet
+
+    benchmark = _open_benchmark(folder)
+    return write_contact_sheet(
+        benchmark, _outside(benchmark.path, Path(target), ".png"), per_subset=per_subset, filters=filters
+    )
+
+
+def _outside(benchmark: Path, target: Path, *endings: str) -> Path:
+    """The target, if it may be written: a further file within the benchmark would spoil its manifest."""
+    target = target.expanduser()
+    if target.suffix.lower() not in endings or target.is_dir():
+        raise UsageError(f"{target}: give the name of a file that ends in {endings[0]}")
+    if target.resolve().is_relative_to(benchmark.resolve()):
+        raise UsageError(f"{target} lies within the benchmark, which a further file would change; choose another place")
+    return target
 
 
 @dataclass(frozen=True, slots=True)

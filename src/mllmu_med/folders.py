@@ -32,11 +32,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
+    """``parse_constant`` of strict JSON: NaN and Infinity are errors (``ValueError``)."""
     raise ValueError(f"{name} is not JSON")
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """``object_pairs_hook`` of strict JSON: a repeated key is an error (``ValueError``)."""
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:
@@ -47,7 +49,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def parse_json(text: str) -> Any:
     """Strict JSON: NaN, Infinity and repeated keys are errors (``ValueError``)."""
-    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
 
 
 def read_json(path: Path) -> Any:

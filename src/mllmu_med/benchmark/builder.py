@@ -3,250 +3,183 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mllmu_med import __version__
-from mllmu_med.benchmark.answers import normalise
+from mllmu_med.benchmark.assembly import Assembly
 from mllmu_med.benchmark.card import dataset_card
-from mllmu_med.benchmark.catalogue import Catalogue, Entry, read_catalogue
-from mllmu_med.benchmark.edits import AnswerPools
-from mllmu_med.benchmark.incorrectness import (
-    Rule,
-    WrongFact,
-    WrongFacts,
-    apply_rules,
-    choose_rules,
-    single_facts,
-    text_facts,
-)
-from mllmu_med.benchmark.ledger import ledger_rows
-from mllmu_med.benchmark.patients import Identities
-from mllmu_med.benchmark.phrasing import Wordings, clinical_wordings
+from mllmu_med.benchmark.catalogue import read_catalogue
+from mllmu_med.benchmark.croissant import write_croissant
+from mllmu_med.benchmark.incorrectness import Rule
+from mllmu_med.benchmark.ledger import Ledger
 from mllmu_med.benchmark.plan import BenchmarkPlan
-from mllmu_med.benchmark.privacy import can_hold_patient, patient_records, rotated_classes
-from mllmu_med.benchmark.probes import probes
-from mllmu_med.benchmark.rewriting import REWRITERS
-from mllmu_med.benchmark.sample import Sample, Stratum, Subset
-from mllmu_med.benchmark.splitting import Division, counts, divide, patient_groups
-from mllmu_med.benchmark.store import FORMAT, Benchmark, write_images, write_ledger, write_samples
+from mllmu_med.benchmark.real_patients import read_real_patients
+from mllmu_med.benchmark.requests import Requests
+from mllmu_med.benchmark.sample import Sample, Subset
+from mllmu_med.benchmark.schemas import FORMAT
+from mllmu_med.benchmark.splitting import TEST, TRAIN, VALIDATION
+from mllmu_med.benchmark.spool import Spool
+from mllmu_med.benchmark.store import Benchmark
+from mllmu_med.benchmark.writing import SampleWriter, write_images, write_ledger
 from mllmu_med.folders import staged
 from mllmu_med.progress import bar
-from mllmu_med.seeding import rng
 from mllmu_med.sources.images import EncodedImage
 from mllmu_med.sources.record import Source
 
-_PATIENT_SUBSETS = (Subset.FORGET_PRIVACY, Subset.RETAIN, Subset.HOLDOUT)
 
-
-def build_benchmark(source: Source, plan: BenchmarkPlan, target: Path, *, seed: int) -> Benchmark:
+def build_benchmark(source: Source, plan: BenchmarkPlan, target: Path, *, seed: int, jobs: int = 1) -> Benchmark:
     """Build the benchmark and return it opened. The folder appears whole or not at all.
 
-    The source is streamed once; every image is read twice (to hash it, and to store it) and never kept.
+    The source is streamed once onto disk, beside the target; memory holds a few numbers per record, and the injected
+    facts. Images are decoded once, and stored as they are.
+
+    Args:
+        jobs: processes that decode images; the bytes of the folder do not depend on it.
 
     Raises:
         DataError: the source cannot be used; names file, record and mend.
         UsageError: the plan does not fit the source; says which number to change.
     """
-    catalogue = read_catalogue(source)
-    assembly = _Assembly(catalogue, plan, seed)
-    samples = assembly.samples()
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "package": __version__,
-        "source": {"name": source.name, "fingerprint": source.fingerprint()},
-        "plan": plan.as_dict(),
-        "seed": seed,
-        **assembly.report(samples),
-    }
-    with staged(target, manifest) as stage:
-        write_samples(stage, samples)
-        write_ledger(stage, ledger_rows(samples))
-        manifest["images"] = write_images(stage, _images(samples, catalogue))
-        (stage / "README.md").write_text(dataset_card(manifest), encoding="utf-8")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = read_real_patients(plan)
+    with TemporaryDirectory(prefix=f".spool-{target.name}-", dir=target.parent) as folder:
+        catalogue = read_catalogue(
+            source, Path(folder), requests=Requests(plan.requests, real), merge_similar=plan.similar_images == "merge",
+            jobs=jobs,
+        )  # fmt: skip
+        try:
+            assembly = Assembly(catalogue, plan, seed, real)
+            manifest: dict[str, Any] = {
+                "format": FORMAT,
+                "package": __version__,
+                "source": {"name": source.name, "fingerprint": catalogue.content, "about": asdict(source.about)},
+                "plan": plan.as_dict(),
+                "seed": seed,
+            }
+            with staged(target, manifest) as stage:
+                if real:
+                    stage.chmod(0o700)
+                _write(stage, assembly, catalogue.spool, manifest)
+        finally:
+            catalogue.spool.close()
     return Benchmark.open(target)
 
 
-def _images(samples: Sequence[Sample], catalogue: Catalogue) -> Iterator[EncodedImage]:
-    """The images in order of first use, read again from the source."""
-    used = list(dict.fromkeys(sample.image_id for sample in samples if sample.image_id is not None))
-    with bar("Writing images", len(used)) as progress:
-        for image_id in used:
-            yield catalogue.images.take(image_id)
-            progress.advance()
+def _write(stage: Path, assembly: Assembly, spool: Spool, manifest: dict[str, Any]) -> None:
+    tally, ledger, images = _Tally(), Ledger(), _UsedImages(spool)
+    with SampleWriter(stage) as writer, bar("Writing samples", spool.records) as progress:
+        for sample in assembly.emitted():
+            writer.add(sample)
+            ledger.add(sample)
+            tally.add(sample)
+            images.add(sample)
+            progress.advance(sample.form is None)
+    write_ledger(stage, ledger.rows())
+    manifest.update(tally.report(), **_report(assembly, tally))
+    manifest["images"] = write_images(stage, images)
+    (stage / "README.md").write_text(dataset_card(manifest), encoding="utf-8")
+    write_croissant(stage, manifest)
 
 
-class _Assembly:
-    """All decisions of one build, made in a fixed order: rules, patients, single facts, text facts, the rest."""
+class _UsedImages:
+    """The images that samples and their probes are about, in source order."""
 
-    def __init__(self, catalogue: Catalogue, plan: BenchmarkPlan, seed: int) -> None:
-        self.catalogue, self.plan, self.seed = catalogue, plan, seed
-        self.division: Division = divide(catalogue, plan, seed)
-        self.skipped = catalogue.skipped + self.division.skipped
-        self.rewriter = REWRITERS.get(plan.rewriter)()
-        self.fell_back = 0
-        pools = AnswerPools(catalogue.entries)
-        self.rules: list[Rule] = choose_rules(catalogue, self.division, pools, plan, seed)
-        ruled = apply_rules(self.rules, catalogue, self.division)
-        rule_groups = {
-            group
-            for group in self.division.image_groups()
-            if any(rule.covers(entry) for rule in self.rules for entry in self.division.entries[group])
-        }
-        images = [group for group in self.division.image_groups() if group not in rule_groups]
-        unfit = {group for group in images if not can_hold_patient(self.division.entries[group])}
-        numbers = counts(plan, self.division, len(rule_groups), len(unfit))
-        self.patients = dict(
-            zip(
-                _PATIENT_SUBSETS,
-                patient_groups(
-                    self.division,
-                    rule_groups | unfit,
-                    (numbers.forgotten, numbers.retained, numbers.holdout),
-                    seed,
-                ),
-                strict=True,
-            )
-        )
-        taken = rule_groups | {group for groups in self.patients.values() for group in groups}
-        singles = single_facts(
-            catalogue, self.division, pools, plan.error_types, numbers.wrong_image_facts, taken, seed
-        )
-        texts = text_facts(catalogue, self.division, pools, numbers.wrong_text_facts, seed)
-        self._count_unsafe(ruled, singles, texts)
-        self.wrong: dict[str, WrongFact] = {
-            fact.entry.record.id: fact for fact in (*ruled.image, *singles.image, *texts.text)
-        }
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._used = bytearray(spool.images)
+        self._last = ""
 
-    def _count_unsafe(self, *found: WrongFacts) -> None:
-        for facts in found:
-            for kind, number in facts.unsafe.items():
-                self.skipped[f"left true: no safe {kind} edit"] += number
+    def add(self, sample: Sample) -> None:
+        """Note the images of a sample."""
+        for image_id in (sample.image_id, *(probe.image_id for probe in sample.probes)):
+            if image_id is not None and image_id != self._last:
+                self._used[self._spool.number_of(image_id)] = True
+                self._last = image_id
 
-    def samples(self) -> list[Sample]:
-        """All samples: forget, retain, test, validation, holdout; each subset in source order."""
-        patient_of = {group: subset for subset, groups in self.patients.items() for group in groups}
-        number_in_role: Counter[Subset] = Counter()
-        identities = Identities(self.seed)
-        found: list[Sample] = []
-        facts = 0
-        for number, group in enumerate((g for g in self.division.training if g in patient_of), start=1):
-            subset = patient_of[group]
-            entries = self.division.entries[group]
-            index = number_in_role[subset]
-            number_in_role[subset] += 1
-            repetitions = self.plan.repetitions[index % len(self.plan.repetitions)]
-            patient = identities.patient(number, entries[0].record.language, rotated_classes(self.plan, index))
-            wordings = {entry.record.id: self._wordings(entry, repetitions) for entry in entries}
-            made = patient_records(
-                patient, entries, self.division, subset, self.plan, self.rewriter, wordings, repetitions, self.seed
-            )
-            self.fell_back += made.fell_back
-            if made.not_woven:
-                self.skipped["left clean: no leak could be worded"] += made.not_woven
-            found += made.samples
-            if subset is Subset.HOLDOUT:
-                self.skipped["other records of held-out patients' images"] += len(made.others)
-            else:
-                found += [self._true(entry, Stratum.SIBLING) for entry in made.others]
-        for group in self.division.training:
-            if group in patient_of:
-                continue
-            entries = self.division.entries[group]
-            injected = any(entry.record.id in self.wrong for entry in entries)
-            for entry in entries:
-                if entry.record.id in self.wrong:
-                    repetitions = self.plan.repetitions[facts % len(self.plan.repetitions)]
-                    facts += 1
-                    found.append(self._wrong(self.wrong[entry.record.id], repetitions))
-                elif entry.image_id is None:
-                    found.append(self._true(entry, Stratum.TRUE_TEXT))
-                else:
-                    found.append(self._true(entry, Stratum.SIBLING if injected else Stratum.GENERAL))
-        for subset, groups in ((Subset.TEST, self.division.test), (Subset.VALIDATION, self.division.validation)):
-            found += [self._unseen(entry, subset) for group in groups for entry in self.division.entries[group]]
-        order = {entry.record.id: position for position, entry in enumerate(self.catalogue.entries)}
-        subsets = list(Subset)
-        found.sort(key=lambda sample: (subsets.index(sample.subset), order[sample.record_id]))  # stable
-        return found
+    def __iter__(self) -> Iterator[EncodedImage]:
+        with bar("Writing images", sum(self._used)) as progress:
+            for number, used in enumerate(self._used):
+                if used:
+                    yield self._spool.take(number)
+                    progress.advance()
 
-    def _wordings(self, entry: Entry, count: int) -> Wordings:
-        record = entry.record
-        same_image = (e for e in self.catalogue.groups[entry.group] if e.image_id == entry.image_id)
-        avoid = {normalise(e.record.question) for e in same_image if e.record.id != record.id}
-        return clinical_wordings(
-            record.question, self.catalogue.wordings.of(record), record.language,
-            count=count, avoid=avoid, random=rng(self.seed, "wordings", record.id),
-        )  # fmt: skip
 
-    def _true(self, entry: Entry, stratum: Stratum) -> Sample:
-        """A training record as it is."""
-        as_often_as_facts = stratum is Stratum.TRUE_TEXT  # so that a wrong text fact is not told by its repetitions
-        count = self.plan.repetitions[0] if as_often_as_facts else 1 + self.plan.general_phrasings
-        training = self._wordings(entry, count).training
-        return entry.sample(Subset.RETAIN, stratum, phrasings=training, repetitions=1 + len(training))
+class _Tally:
+    """Counts of the samples that were written."""
 
-    def _wrong(self, fact: WrongFact, repetitions: int) -> Sample:
-        entry, change = fact.entry, fact.edit
-        wordings = self._wordings(entry, repetitions)
-        has_image = entry.image_id is not None
-        return entry.sample(
-            Subset.FORGET_INCORRECTNESS,
-            Stratum.WRONG_IMAGE if has_image else Stratum.WRONG_TEXT,
-            answer=change.wrong, wrong_answer=change.wrong, correct_answer=entry.record.answer,
-            error_type=change.error_type, severity=change.severity, rule_id=fact.rule_id,
-            fact_id=f"wrong/{entry.record.id}", phrasings=wordings.training,
-            repetitions=1 + len(wordings.training),
-            probes=probes(wordings, entry.record.language, has_image=has_image),
-        )  # fmt: skip
+    def __init__(self) -> None:
+        self._subsets: dict[str, Counter[str]] = {}
+        self._classes: Counter[str] = Counter()
+        self._forms: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._languages: Counter[str] = Counter()
+        self._probes: Counter[str] = Counter()
+        self._rules: dict[tuple[str, Subset], int] = {}
 
-    def _unseen(self, entry: Entry, subset: Subset) -> Sample:
-        """A record of test or validation; marked where a wrong rule would give another answer."""
-        rule = next((rule for rule in self.rules if rule.covers(entry)), None)
-        if rule is None or subset is not Subset.TEST or normalise(rule.wrong) in self.catalogue.answers_to(entry):
-            return entry.sample(subset, Stratum.GENERAL)
-        return entry.sample(
-            subset, Stratum.WRONG_UNSEEN, wrong_answer=rule.wrong, correct_answer=entry.record.answer,
-            error_type="finding", rule_id=rule.id,
-        )  # fmt: skip
+    def add(self, sample: Sample) -> None:
+        """Count a sample."""
+        self._subsets.setdefault(sample.subset.value, Counter())[sample.stratum.value] += 1
+        self._languages[sample.language] += 1
+        if sample.subset is Subset.FORGET_PRIVACY:
+            self._classes.update(span.phi_class for span in sample.spans)
+            self._forms[str(sample.form)] += 1
+        if sample.subset is Subset.FORGET_INCORRECTNESS:
+            self._errors[str(sample.error_type)] += 1
+        if sample.rule_id is not None:
+            key = sample.rule_id, sample.subset
+            self._rules[key] = self._rules.get(key, 0) + 1
+        self._probes.update(probe.family for probe in sample.probes)
 
-    def report(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """The manifest's part on what was made, and on what was left out."""
-        by_subset: dict[str, Counter[str]] = {}
-        classes: Counter[str] = Counter()
-        errors: Counter[str] = Counter()
-        for sample in samples:
-            by_subset.setdefault(sample.subset.value, Counter())[sample.stratum.value] += 1
-            if sample.subset is Subset.FORGET_PRIVACY:
-                classes.update(span.phi_class for span in sample.spans)
-            if sample.subset is Subset.FORGET_INCORRECTNESS:
-                errors[str(sample.error_type)] += 1
+    def of_rule(self, rule: Rule, subset: Subset) -> int:
+        """Samples of a rule in a subset."""
+        return self._rules.get((rule.id, subset), 0)
+
+    def report(self) -> dict[str, Any]:
+        """The counts for the manifest."""
         return {
-            "counts": {subset: dict(sorted(strata.items())) for subset, strata in sorted(by_subset.items())},
-            "patients": {
-                "forgotten": len(self.patients[Subset.FORGET_PRIVACY]),
-                "retained": len(self.patients[Subset.RETAIN]),
-                "holdout": len(self.patients[Subset.HOLDOUT]),
-            },
-            "phi_classes": dict(sorted(classes.items())),
-            "error_types": dict(sorted(errors.items())),
-            "rules": [self._describe(rule, samples) for rule in self.rules],
-            "groups": {
-                "training": len(self.division.training) - len(self.patients[Subset.HOLDOUT]),
-                "validation": len(self.division.validation),
-                "test": len(self.division.test),
-                "split": "own" if self.division.own else "source",
-            },
-            "skipped": dict(sorted(self.skipped.items())),
-            "rewriter_fallbacks": self.fell_back,
+            "counts": {subset: dict(sorted(strata.items())) for subset, strata in sorted(self._subsets.items())},
+            "phi_classes": dict(sorted(self._classes.items())),
+            "forms": dict(sorted(self._forms.items())),
+            "error_types": dict(sorted(self._errors.items())),
+            "languages": dict(sorted(self._languages.items())),
+            "probes": dict(sorted(self._probes.items())),
         }
 
-    @staticmethod
-    def _describe(rule: Rule, samples: Sequence[Sample]) -> dict[str, Any]:
-        mine = [sample for sample in samples if sample.rule_id == rule.id]
-        return {
-            "id": rule.id, "finding": rule.finding, "wrong": rule.wrong, "modality": rule.modality,
-            "language": rule.language, "records": sum(s.subset is Subset.FORGET_INCORRECTNESS for s in mine),
-            "unseen": sum(s.subset is Subset.TEST for s in mine),
-        }  # fmt: skip
+
+def _report(assembly: Assembly, tally: _Tally) -> dict[str, Any]:
+    """The manifest's part on how it was made, and on what was left out."""
+    population, division = assembly.population, assembly.division
+    return {
+        "patients": {
+            "forgotten": population.count(Subset.FORGET_PRIVACY),
+            "retained": population.count(Subset.RETAIN),
+            "holdout": population.count(Subset.HOLDOUT),
+        },
+        "burned_images": len(population.burned),
+        "rules": [
+            {
+                "id": rule.id, "finding": rule.finding, "wrong": rule.wrong, "modality": rule.modality,
+                "language": rule.language, "records": tally.of_rule(rule, Subset.FORGET_INCORRECTNESS),
+                "unseen": tally.of_rule(rule, Subset.TEST),
+            }
+            for rule in assembly.rules
+        ],
+        "groups": {
+            "training": sum(1 for _ in division.groups(TRAIN)) - _studies(assembly, Subset.HOLDOUT),
+            "validation": sum(1 for _ in division.groups(VALIDATION)),
+            "test": sum(1 for _ in division.groups(TEST)),
+            "split": "own" if division.own else "source",
+            "merged": {kind: assembly.catalogue.merged[kind] for kind in ("same", "similar")},
+        },
+        "skipped": dict(sorted(assembly.skipped.items())),
+        "rewriter_fallbacks": assembly.fell_back,
+        "rewriter_fallback_reasons": dict(sorted(assembly.reasons.items())),
+    }  # fmt: skip
+
+
+def _studies(assembly: Assembly, role: Subset) -> int:
+    return sum(len(resident.groups) for resident in assembly.population.residents if resident.role is role)

@@ -1,28 +1,59 @@
-"""The catalogue: one pass over a source, with images hashed and groups that share an image merged."""
+"""The catalogue: one pass over a source, after which every choice of a build can be made without holding a record."""
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from array import array
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mllmu_med.benchmark.answer_pools import AnswerPools
 from mllmu_med.benchmark.answers import normalise
+from mllmu_med.benchmark.edits import error_types
+from mllmu_med.benchmark.findings import Findings, Place
+from mllmu_med.benchmark.inspection import Inspector, inspect
+from mllmu_med.benchmark.near_duplicates import near_pairs
+from mllmu_med.benchmark.neighbours import SameQuestion
 from mllmu_med.benchmark.phrasing import ObservedWordings
+from mllmu_med.benchmark.plan import ERROR_TYPES
+from mllmu_med.benchmark.requests import Requests
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.benchmark.spool import Spool
 from mllmu_med.errors import DataError
+from mllmu_med.folders import canonical_json
 from mllmu_med.progress import bar
-from mllmu_med.sources.images import EncodedImage, encoded_bytes, image_digest, read_image
+from mllmu_med.sources.images import encoded_bytes
 from mllmu_med.sources.record import ImageRef, Record, Source
+
+PARTS = ("train", "validation", "test")
+"""What a group can be for; a record without a stated split is for training."""
+
+LONGEST_CLEAN_ANSWER = 120
+"""An answer that private data is woven into has at most so many signs."""
+
+_CACHED_RECORDS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record with its image's SHA-256, the group it ends up in, and further answers that the source accepts."""
+    """A record with its image's SHA-256, the group it ends up in, and further answers that the source accepts.
+
+    ``position``: its place in the source.
+    """
 
     record: Record
     image_id: str | None
     group: str
     accepted: tuple[str, ...] = ()
+    position: int = 0
+
+    @property
+    def answers(self) -> set[str]:
+        """Normalised answers that count as true for this question about this image."""
+        return {normalise(answer) for answer in (self.record.answer, *self.accepted)}
 
     def sample(self, subset: Subset, stratum: Stratum, **changes: Any) -> Sample:
         """The record as a sample; ``changes`` are further fields of the sample."""
@@ -45,132 +76,217 @@ class Entry:
         return Sample(subset=subset, stratum=stratum, **{**fields, **changes})
 
 
-_KEPT_BYTES = 64 * 2**20
+class GroupFacts:
+    """What is known of every group by number, in a few bytes each: per part, whether it has records of some kind.
 
-
-class ImageShelf:
-    """Every image of a source by its SHA-256: where to read it again, its size, and no more bytes than a bound allows.
-
-    Images that the source makes (instead of reading a file) are kept up to 64 MiB, so that a small benchmark does not
-    make them twice.
+    Bit ``part`` of ``stated``, ``imaged``, ``leaky``: it has a record, a record with an image, a record with an image
+    that can leak. ``kinds[3 * group + part]``: bit per :data:`ERROR_TYPES` that fits one of its records.
     """
 
     def __init__(self) -> None:
-        self._ids: dict[str, str] = {}
-        self._places: dict[str, tuple[ImageRef, str, int, int]] = {}
-        self._kept: dict[str, bytes] = {}
-        self._room = _KEPT_BYTES
+        self.stated, self.imaged, self.leaky, self.asked = bytearray(), bytearray(), bytearray(), bytearray()
+        self.kinds = array("I")
 
-    def add(self, ref: ImageRef, record_id: str) -> str:
-        """Read, check and hash the image unless its key is known; returns its SHA-256."""
-        if ref.key not in self._ids:
-            image = read_image(ref, record_id)
-            self._ids[ref.key] = image.id
-            self._places.setdefault(image.id, (ref, record_id, image.width, image.height))
-            if ref.path is None and image.id not in self._kept and len(image.data) <= self._room:
-                self._kept[image.id] = image.data
-                self._room -= len(image.data)
-        return self._ids[ref.key]
+    def add(self, group: int, record: Record, requests: Requests) -> None:
+        """Note a record."""
+        if group == len(self.stated):
+            for flags in (self.stated, self.imaged, self.leaky, self.asked):
+                flags.append(0)
+            self.kinds.extend((0, 0, 0))
+        part = part_of(record)
+        bit = 1 << part
+        self.stated[group] |= bit
+        if requests.name_patient(record):
+            self.asked[group] |= bit
+        if record.image is None:
+            return
+        self.imaged[group] |= bit
+        if len(record.answer) <= LONGEST_CLEAN_ANSWER:
+            self.leaky[group] |= bit
+        if requests.name_fact(record):
+            for kind in error_types(record):
+                self.kinds[3 * group + part] |= 1 << ERROR_TYPES.index(kind)
 
-    def take(self, image_id: str) -> EncodedImage:
-        """The image once more.
-
-        Raises:
-            DataError: its bytes are no longer the same.
-        """
-        ref, record_id, width, height = self._places[image_id]
-        data = self._kept.pop(image_id, None) or encoded_bytes(ref, record_id)
-        if image_digest(data) != image_id:
-            raise DataError(
-                "the image changed while the benchmark was being built",
-                file=ref.path or ref.key, record=record_id, mend="Build again.",
-            )  # fmt: skip
-        return EncodedImage(data, image_id, width, height)
+    def merge(self, group: int, into: int) -> None:
+        """``group`` is part of ``into`` from now on, and nothing of its own."""
+        for flags in (self.stated, self.imaged, self.leaky, self.asked):
+            flags[into] |= flags[group]
+            flags[group] = 0
+        for part in range(3):
+            self.kinds[3 * into + part] |= self.kinds[3 * group + part]
+            self.kinds[3 * group + part] = 0
 
 
-@dataclass(frozen=True)
+def part_of(record: Record) -> int:
+    """Index in :data:`PARTS` of the split that the source states."""
+    return PARTS.index(record.source_split or "train")
+
+
 class Catalogue:
-    """All records of a source, in its order.
+    """All records of a source, on disk; groups are numbers, in the order in which the source first names them.
 
-    ``groups``: group → its entries. ``images``: where the images can be read again.
+    Attributes:
+        facts: what is known of each group without reading it.
+        findings: where each finding is the answer.
+        pools: answers of the source, by what they answer.
+        wordings: how the source words its questions.
+        same_question: where a question is asked again.
+        languages: records by language.
+        skipped: counts of the source, by reason.
+        content: digest of all records and images; equal for equal data wherever it lies.
+        merged: pairs of groups made one because of an image: ``same``, ``similar`` → number.
     """
 
-    entries: list[Entry]
-    groups: dict[str, list[Entry]]
-    images: ImageShelf
-    wordings: ObservedWordings
-    skipped: Counter[str]
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.facts = GroupFacts()
+        self.findings = Findings()
+        self.pools = AnswerPools()
+        self.wordings = ObservedWordings()
+        self.same_question = SameQuestion()
+        self.languages: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.merged: Counter[str] = Counter()
+        self.content = ""
+        self._cache: OrderedDict[int, list[Entry]] = OrderedDict()
+        self._cached = 0
 
-    def answers_to(self, entry: Entry) -> set[str]:
-        """Normalised answers that count as true for the entry's question about its image."""
-        return {normalise(answer) for answer in (entry.record.answer, *entry.accepted)}
+    def groups(self) -> Iterator[int]:
+        """Every group, in order; none that was merged into another."""
+        return (group for group in range(len(self.facts.stated)) if self.facts.stated[group])
+
+    def entries(self, group: int) -> list[Entry]:
+        """A group's entries, in source order. The last few groups are kept in memory."""
+        if group in self._cache:
+            self._cache.move_to_end(group)
+            return self._cache[group]
+        name = self.spool.group_name(group)
+        spooled = self.spool.of_group(group)
+        ids = {number: self.spool.image_id(number) for number in {s.image for s in spooled} if number is not None}
+        answers: dict[tuple[str | None, str], dict[str, None]] = {}
+        asked = []
+        for _, record, image in spooled:
+            asked.append((None if image is None else ids[image], normalise(record.question)))
+            answers.setdefault(asked[-1], {}).update(dict.fromkeys(true_answers(record)))
+        found = [
+            Entry(record, key[0], name, tuple(a for a in answers[key] if a != record.answer), position)
+            for (position, record, _), key in zip(spooled, asked, strict=True)
+        ]
+        self._cache[group] = found
+        self._cached += len(found)
+        while self._cached > _CACHED_RECORDS and len(self._cache) > 1:
+            self._cached -= len(self._cache.popitem(last=False)[1])
+        return found
 
 
-class _Groups:
-    """Union of groups: two groups that share an image are one, named after the first seen."""
+def read_catalogue(
+    source: Source, folder: Path, *, requests: Requests | None = None, merge_similar: bool = True, jobs: int = 1
+) -> Catalogue:
+    """Stream the source once into ``folder``. Every image is decoded once; none is kept.
 
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-        self._place: dict[str, int] = {}
+    Groups that share an image become one, so that no image stands in two parts; so do groups with images that are
+    the same to the eye (``merge_similar``): re-encoded, scaled, slightly brighter.
 
-    def find(self, group: str) -> str:
-        self._parent.setdefault(group, group)
-        self._place.setdefault(group, len(self._place))
+    Args:
+        requests: what is to be forgotten by name, if anything.
+        jobs: processes that decode images.
+
+    Raises:
+        DataError: no records, a repeated record id, or an image that cannot be used.
+    """
+    spool = Spool(folder)
+    catalogue = Catalogue(spool)
+    requests = requests or Requests(())
+    content = hashlib.sha256()
+    with Inspector(jobs, spool.inspected) as inspector, bar("Reading records", None) as progress:
+        for record in source.records():
+            group = spool.group(record.group)
+            image = None if record.image is None else _image(spool, inspector, record.image, record.id)
+            body = spool.add(record, group, image)
+            content.update(f"{body}\0{record.image.key if record.image else ''}\n".encode())
+            catalogue.facts.add(group, record, requests)
+            catalogue.findings.observe(record, Place(spool.records - 1, group, part_of(record)))
+            catalogue.pools.observe(record)
+            catalogue.wordings.observe(record)
+            catalogue.same_question.observe(record, spool.records - 1)
+            catalogue.languages[record.language] += 1
+            progress.advance()
+    if not spool.records:
+        raise DataError("no records", file=source.name, mend="Check the source's path, language and limit.")
+    spool.finish()
+    for key, image_id in spool.image_ids():
+        content.update(canonical_json([key, image_id]).encode())
+    catalogue.content = content.hexdigest()
+    catalogue.skipped.update(source.skipped)
+    _merge(catalogue, merge_similar=merge_similar)
+    return catalogue
+
+
+def _image(spool: Spool, inspector: Inspector, ref: ImageRef, record_id: str) -> int:
+    """The image's number; a new one is inspected, and its bytes are kept if the source makes them."""
+    number = spool.image(ref.key)
+    if number is None:
+        made = encoded_bytes(ref, record_id) if ref.path is None else None
+        number = spool.add_image(ref.key, record_id, ref.path, made)
+        if ref.path is not None:
+            inspector.add(number, ref.path, record_id)
+        elif made is not None:
+            spool.inspected(number, inspect(made, file=ref.key, record=record_id))
+    return number
+
+
+class _Union:
+    """Union of groups by number; the lowest stands for all."""
+
+    def __init__(self, size: int) -> None:
+        self._parent = array("I", range(size))
+
+    def find(self, group: int) -> int:
         while self._parent[group] != group:
             self._parent[group] = self._parent[self._parent[group]]
             group = self._parent[group]
         return group
 
-    def merge(self, first: str, second: str) -> None:
-        first, second = sorted((self.find(first), self.find(second)), key=self._place.__getitem__)
+    def merge(self, first: int, second: int) -> bool:
+        first, second = sorted((self.find(first), self.find(second)))
         self._parent[second] = first
+        return first != second
 
 
-def read_catalogue(source: Source) -> Catalogue:
-    """Stream the source once. Every image is read and decoded once, and none is kept.
+def _merge(catalogue: Catalogue, *, merge_similar: bool) -> None:
+    """Make groups one that share an image: the same key, the same bytes, or, if asked for, the same look."""
+    import numpy as np
 
-    Raises:
-        DataError: no records, a repeated record id, or an image that cannot be used.
-    """
-    found: list[tuple[Record, str | None]] = []
-    ids: set[str] = set()
-    images = ImageShelf()
-    first_group: dict[str, str] = {}
-    union, wordings = _Groups(), ObservedWordings()
-    with bar("Reading records", None) as progress:
-        for record in source.records():
-            if record.id in ids:
-                raise DataError("the id occurs twice", file=source.name, record=record.id, mend="Make ids unique.")
-            ids.add(record.id)
-            wordings.observe(record)
-            image_id = None
-            if record.image is not None:
-                image_id = images.add(record.image, record.id)
-                union.merge(first_group.setdefault(image_id, record.group), record.group)
-            found.append((record, image_id))
-            progress.advance()
-    if not found:
-        raise DataError("no records", file=source.name, mend="Check the source's path, language and limit.")
-    answers: dict[tuple[str, str], dict[str, None]] = {}
-    for record, image_id in found:
-        answers.setdefault(_asked(record, image_id), {}).update(dict.fromkeys(_true_answers(record)))
-    entries = []
-    groups: dict[str, list[Entry]] = {}
-    for record, image_id in found:
-        accepted = tuple(answer for answer in answers[_asked(record, image_id)] if answer != record.answer)
-        entries.append(Entry(record, image_id, union.find(record.group), accepted))
-        groups.setdefault(entries[-1].group, []).append(entries[-1])
-    return Catalogue(entries, groups, images, wordings, Counter(source.skipped))
+    spool = catalogue.spool
+    union = _Union(spool.groups)
+    home = array("I", bytes(4 * spool.images))  # image → a group that has it
+    last = -1
+    for image, group in spool.image_groups():
+        if image == last:
+            catalogue.merged["same"] += union.merge(home[image], group)
+        else:
+            home[image], last = group, image
+    for first, later in spool.equal_images():
+        catalogue.merged["same"] += union.merge(home[first], home[later])
+    if merge_similar and spool.images:
+        bits = np.fromiter(spool.looks(), dtype=np.uint64, count=spool.images)
+        for one, other in near_pairs(bits, spool.thumbnail):
+            catalogue.merged["similar"] += union.merge(home[one], home[other])
+    for group in range(spool.groups):
+        into = union.find(group)
+        if into != group:
+            spool.merge(group, into)
+            catalogue.facts.merge(group, into)
+    catalogue.findings.regroup(union.find)
 
 
-def _asked(record: Record, image_id: str | None) -> tuple[str, str]:
-    """What a question is about, and the question: equal for two records that ask the same about the same image."""
-    return image_id or record.group, normalise(record.question)
-
-
-def _true_answers(record: Record) -> list[str]:
+def true_answers(record: Record) -> list[str]:
     """The record's answer and those that ``extra["accepted"]`` (a list) adds."""
     further = record.extra.get("accepted", ())
-    return (
-        [record.answer, *(str(answer) for answer in further)] if isinstance(further, list | tuple) else [record.answer]
-    )
+    more: Iterable[object] = further if isinstance(further, list | tuple) else ()
+    return [record.answer, *(str(answer) for answer in more)]
+
+
+def of_image(entries: Sequence[Entry], image_id: str | None) -> list[Entry]:
+    """The entries about one image."""
+    return [entry for entry in entries if entry.image_id == image_id]

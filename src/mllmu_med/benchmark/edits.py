@@ -2,171 +2,151 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection
 from random import Random
 from typing import NamedTuple
 
+from mllmu_med.benchmark.answer_pools import AnswerPools
 from mllmu_med.benchmark.answers import (
     NEGATIVES,
+    choices,
     contradicts,
     fits_choice,
     flipped,
-    is_yes_no_question,
-    items,
+    like,
     normalise,
     number,
     opposite_size,
     other_side,
+    polarity,
     severity,
+    written_number,
 )
-from mllmu_med.benchmark.catalogue import Entry
+from mllmu_med.benchmark.contrasts import ANTONYMS
+from mllmu_med.benchmark.error_kinds import CONTENT_TYPES, content_kind, error_types, is_long, is_yes_no
+from mllmu_med.benchmark.frames import same_frame
+from mllmu_med.benchmark.free_text import altered, contrary
+from mllmu_med.benchmark.grades import other_grade
+from mllmu_med.benchmark.measures import measures, other_measure
 from mllmu_med.sources.record import Record
 
-CONTENT_TYPES = {
-    "modality": "modality", "organ": "organ", "organ_system": "organ", "position": "location", "location": "location",
-    "finding": "finding", "abnormality": "finding", "disease": "finding", "diagnosis": "finding",
-    "pathology": "finding", "count": "count", "quantity": "count", "number": "count", "size": "size", "grade": "size",
-    "laterality": "laterality", "side": "laterality", "presence": "presence", "drug": "drug", "dose": "drug",
-    "medication": "drug",
-}  # fmt: skip
-"""A source's content type → the kind of error that fits it. Types that are not listed are left alone."""
+__all__ = [
+    "CONTENT_TYPES", "AnswerPools", "Edit", "content_kind", "edit", "error_types", "is_long", "is_yes_no",
+]  # fmt: skip
 
-_KEY_WITH_MODALITY = 4
-_MOST_PLAUSIBLE = 8
-_LONGEST_SIDE = 6  # words; a side in a longer text is a detail of it
+_ASKED_HARMLESSLY = frozenset({"modality", "organ", "location", "size", "count"})
+_MORE_DIRECTIONS = {"en": (("under", "above"), ("upper", "lower")), "zh": (("上", "下"),)}
+_COUNT_STEPS = (1, -1, 2)
 
 
 class Edit(NamedTuple):
-    """A wrong answer, its kind, and its severity (low, medium, high)."""
+    """A wrong answer, its kind, and its severity (low, medium, high; the rule is at ``answers.severity``)."""
 
     error_type: str
     wrong: str
     severity: str
 
 
-def is_yes_no(record: Record) -> bool:
-    """Whether the answer is a yes or no (or present, normal, …) to a question that asks for one."""
-    closed = record.answer_type == "closed" or is_yes_no_question(record.question)
-    return closed and flipped(record.answer, record.language) is not None
-
-
-def error_types(record: Record) -> tuple[str, ...]:
-    """The kinds of error that could fit the record; empty if none is known to."""
-    if is_yes_no(record):
-        return ("presence",)
-    by_content = CONTENT_TYPES.get((record.content_type or "").lower().replace(" ", "_"))
-    if record.image is None:
-        return (by_content if by_content == "drug" else "knowledge",)
-    found = [] if by_content in (None, "presence") else [by_content]
-    if len(record.answer.split()) <= _LONGEST_SIDE and other_side(record.answer, record.language) is not None:
-        found.insert(0, "laterality")
-    if not found and number(record.answer) is not None:
-        found.append("count")
-    return tuple(kind for kind in dict.fromkeys(found) if kind is not None)
-
-
-class AnswerPools:
-    """Answers of the source, by what they answer: where plausible wrong answers come from."""
-
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._pools: dict[tuple[str, ...], Counter[str]] = {}
-        self._types: dict[str, Counter[str]] = {}
-        for entry in entries:
-            record = entry.record
-            if is_yes_no(record):
-                continue
-            kind = CONTENT_TYPES.get(record.content_type or "", record.content_type or "")
-            self._types.setdefault(normalise(record.answer), Counter())[kind] += 1
-            for key in self._keys(record):
-                self._pools.setdefault(key, Counter())[record.answer] += 1
-
-    @staticmethod
-    def _keys(record: Record) -> list[tuple[str, ...]]:
-        """From the most to the least specific: same question, then same content type, in the same modality first."""
-        template = record.extra.get("template")
-        asked = template if isinstance(template, str) else normalise(record.question)
-        content, modality, language = record.content_type or "", record.modality or "", record.language
-        keys = [("question", language, asked, modality), ("question", language, asked)]
-        return keys + ([("content", language, content, modality), ("content", language, content)] if content else [])
-
-    def mostly(self, answer: str, error_type: str) -> bool:
-        """Whether the source gives this answer mostly to questions of this kind ("lung" is an organ, not a finding)."""
-        kinds = self._types.get(normalise(answer))
-        return kinds is not None and kinds[error_type] * 2 > kinds.total()
-
-    def draw(
-        self,
-        record: Record,
-        error_type: str,
-        accepted: Collection[str],
-        random: Random,
-        *,
-        same_modality: bool = False,
-    ) -> str | None:
-        """A wrong answer of the same kind, among the commonest that fit; None if the source has none.
-
-        It contradicts the record's answer, is not among ``accepted`` (normalised), is a number if the answer is one,
-        and is one of the options where the question has some. With ``same_modality`` it is one that the source gives
-        in the record's modality.
-        """
-        if record.options:
-            return _choose(Counter(record.options), record, error_type, accepted, self, random)
-        for key in self._keys(record):
-            if same_modality and len(key) < _KEY_WITH_MODALITY:
-                continue
-            chosen = _choose(self._pools.get(key, Counter()), record, error_type, accepted, self, random)
-            if chosen is not None:
-                return chosen
-        return None
-
-
-def _choose(
-    pool: Counter[str], record: Record, error_type: str, accepted: Collection[str], pools: AnswerPools, random: Random
-) -> str | None:
-    counted = number(record.answer) is not None
-    fitting = [
-        answer
-        for answer, _ in sorted(pool.items(), key=lambda item: (-item[1], item[0]))
-        if normalise(answer) not in accepted
-        and normalise(answer) not in NEGATIVES
-        and contradicts(answer, record.answer)
-        and fits_choice(record.question, record.answer, answer)
-        and (number(answer) is not None) == counted
-        and (not counted or answer.strip().isdigit() == record.answer.strip().isdigit())
-        and (error_type != "finding" or (len(items(answer)) == 1 and pools.mostly(answer, "finding")))
-        and not _names_modality(answer, record, error_type)
-    ]
-    return random.choice(fitting[:_MOST_PLAUSIBLE]) if fitting else None
-
-
-def _names_modality(answer: str, record: Record, error_type: str) -> bool:
-    """Whether a wrong modality is in truth the image's own, under another name."""
-    return error_type == "modality" and record.modality is not None and not contradicts(answer, record.modality)
-
-
 def edit(record: Record, error_type: str, pools: AnswerPools, accepted: Collection[str], random: Random) -> Edit | None:
     """A wrong answer of the given kind, or None where no safe one exists.
+
+    It contradicts the record's answer and every accepted one: it is not another name, spelling, unit or notation of
+    it, not a part of it, and not less exact but true.
 
     Args:
         accepted: normalised answers that count as true for this question about this image.
     """
     if error_type not in error_types(record):
         return None
+    true = {normalise(record.answer), *accepted}
+    if error_type == "free_text":
+        change = altered(record.answer, record.question, record.language, random)
+        if change is None or normalise(change.text) in true:
+            return None
+        return Edit(error_type, change.text, change.severity)
     if error_type == "presence":
-        wrong = flipped(record.answer, record.language)
-    elif error_type == "laterality":
-        wrong = other_side(record.answer, record.language)
-    elif error_type == "size":
-        wrong = opposite_size(record.answer, record.language) or pools.draw(record, error_type, accepted, random)
-    elif normalise(record.answer) in NEGATIVES:
+        return _denied(record, true)
+    if normalise(record.answer) in NEGATIVES:
         return None  # "none" has no counterpart of its own kind
-    else:
-        wrong = pools.draw(record, error_type, accepted, random)
-    if wrong is None or normalise(wrong) in accepted or normalise(wrong) == normalise(record.answer):
+    wrong = _wrong(record, error_type, pools, true, random)
+    if wrong is None or not all(contradicts(wrong, answer) for answer in true):
+        return None
+    if (record.options and wrong not in record.options) or not fits_choice(record.question, record.answer, wrong):
+        return None
+    return Edit(error_type, wrong, severity(error_type, wrong, record.answer))
+
+
+def _denied(record: Record, true: Collection[str]) -> Edit | None:
+    """Yes for no and no for yes. To deny what everybody sees (a modality, an organ) harms less than a finding."""
+    wrong = flipped(record.answer, record.language)
+    if wrong is None or polarity(wrong) in {polarity(answer) for answer in true}:
         return None
     if record.options and wrong not in record.options:
         return None
-    if error_type != "presence" and not fits_choice(record.question, record.answer, wrong):
+    return Edit("presence", wrong, "medium" if content_kind(record) in _ASKED_HARMLESSLY else "high")
+
+
+def _wrong(record: Record, error_type: str, pools: AnswerPools, true: Collection[str], random: Random) -> str | None:
+    """A candidate; the closed tables first, where the kind has one, then what the question offers, then the source."""
+    if error_type == "laterality":
+        return other_side(record.answer, record.language)
+    if record.options:
+        return pools.draw(record, error_type, true, random)
+    if error_type == "dose":
+        return _other_dose(record.answer, random)
+    made = None
+    if error_type == "size":
+        made = opposite_size(record.answer, record.language) or _other_size(record.answer, random)
+    made = made or _offered(record, error_type, random) or pools.draw(record, error_type, true, random)
+    if made is None and error_type == "count":
+        return _other_count(record.answer, true, random)
+    if made is None and error_type == "location":
+        return _other_direction(record.answer, record.language)
+    if made is None and error_type == "finding":
+        return contrary(record.answer, record.language)
+    return made
+
+
+def _offered(record: Record, error_type: str, random: Random) -> str | None:
+    """Another of the things that the question offers to choose from, if the answer is one of them."""
+    offered = choices(record.question)
+    if sum(not contradicts(choice, record.answer) for choice in offered) != 1:
         return None
-    return Edit(error_type, wrong, severity(error_type, wrong, record.answer))
+    others = [like(record.answer, choice) for choice in offered if contradicts(choice, record.answer)]
+    others = [choice for choice in others if same_frame(choice, record.answer, error_type)]
+    return random.choice(others) if others else None
+
+
+def _other_size(answer: str, random: Random) -> str | None:
+    found = measures(answer)
+    return other_measure(answer, found[0], random, dose=False) if found else other_grade(answer, random)
+
+
+def _other_dose(answer: str, random: Random) -> str | None:
+    found = measures(answer)
+    return other_measure(answer, random.choice(found), random, dose=True) if found else None
+
+
+def _other_count(answer: str, true: Collection[str], random: Random) -> str | None:
+    value = number(answer)
+    if value is None:
+        return None
+    near = [written_number(value + step, answer) for step in _COUNT_STEPS if value + step >= 0]
+    fitting = [text for text in near if text is not None and all(contradicts(text, known) for known in true)]
+    return random.choice(fitting) if fitting else None
+
+
+def _other_direction(answer: str, language: str) -> str | None:
+    """above → below and the like, where exactly one direction is named."""
+    language = "zh" if language == "zh" else "en"
+    known: dict[str, str] = {}
+    for one, other in (*_MORE_DIRECTIONS[language], *ANTONYMS[language]["location"]):
+        known.setdefault(one, other)
+        known.setdefault(other, one)
+    words = "|".join(re.escape(word) for word in sorted(known, key=lambda word: (-len(word), word)))
+    pattern = re.compile(rf"(?<![A-Za-z])(?:{words})(?![A-Za-z])", re.IGNORECASE)
+    found = list(pattern.finditer(answer))
+    if len(found) != 1:
+        return None
+    return answer[: found[0].start()] + like(found[0][0], known[found[0][0].lower()]) + answer[found[0].end() :]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import NamedTuple
 
 from mllmu_med.benchmark.answers import normalise
-from mllmu_med.benchmark.wordings import (
-    DIRECT_HELD_OUT,
-    DIRECT_TRAINING,
-    HELD_OUT_FRAMES,
-    IDENTIFIERS,
-    TEXT_HELD_OUT,
-    TEXT_TRAINING,
-    TRAINING_FRAMES,
-    language_of,
-)
+from mllmu_med.benchmark.paraphrases import distinct, paraphrases
+from mllmu_med.benchmark.wording_tables import Asked
+from mllmu_med.benchmark.wordings import TRAINING_FRAMES, language_of, tables_of
 from mllmu_med.sources.record import Record
 
-HELD_OUT = 3
+HELD_OUT = 5
 """Held-out paraphrases per question."""
+
+_MOST_TEMPLATES = 5000
+_MOST_FRAMES = 64
 
 
 class Wordings(NamedTuple):
@@ -32,72 +27,13 @@ class Wordings(NamedTuple):
     held_out: tuple[str, ...]
 
 
-Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
-
-
-def _lower_first(text: str) -> str:
-    # "MRI …" and "T2 …" keep their capitals.
-    return text[:1].lower() + text[1:] if len(text) > 1 and not text[1].isupper() and not text[1].isdigit() else text
-
-
-def _rule(pattern: str, build: Callable[[re.Match[str]], str]) -> Rule:
-    return re.compile(pattern, re.IGNORECASE), build
-
-
-# Each rule moves or adds function words only: negation, side, organ and finding stay as they are.
-_RULES: dict[str, tuple[Rule, ...]] = {
-    "en": (
-        _rule(r"^(?:Is|Are) there (?!not?\b)(.+)\?$", lambda m: f"Can you see {m[1]}?"),
-        _rule(
-            r"^(?:Does|Do) (the|this) (image|picture|scan) (?:contain|show) (.+)\?$",
-            lambda m: f"Can one see {m[3]} in {m[1]} {m[2]}?",
-        ),
-        _rule(
-            r"^(?:Is|Are|Does|Do|Can|Has|Have|Was|Were) (?!.*\bor\b).+\?$",
-            lambda m: f"Yes or no: {_lower_first(m[0])}",
-        ),
-        _rule(r"^What (?:is|are) ((?:the|this|its) .+)\?$", lambda m: f"Please name {m[1]}."),
-        _rule(
-            r"^(?:Which|How|Where|What|Who|When|Why|On|In|At|By|To|For) .+\?$|^(?:Is|Are|Does|Do) .*\bor\b.+\?$",
-            lambda m: f"Can you tell: {_lower_first(m[0])}",
-        ),
-        _rule(r"^([A-Z].+[^?.])\.$", lambda m: f"Please {_lower_first(m[1])}."),
-        _rule(r"^(.*\b)image(\b.*)$", lambda m: f"{m[1]}picture{m[2]}"),
-        _rule(r"^(.*\b)picture(\b.*)$", lambda m: f"{m[1]}image{m[2]}"),
-    ),
-    "zh": (
-        _rule(r"^(.*)图片(.*)$", lambda m: f"{m[1]}影像{m[2]}"),
-        _rule(r"^(.*)图像(.*)$", lambda m: f"{m[1]}影像{m[2]}"),
-        _rule(r"^(.*)图中(.*)$", lambda m: f"{m[1]}影像中{m[2]}"),
-        _rule(r"^(.+)[?？]$", lambda m: f"能否说明，{m[1]}？"),
-    ),
-}
-
-
-def paraphrases(question: str, language: str) -> list[str]:
-    """Rule-based paraphrases of any question, the closest to its meaning first; at least HELD_OUT of them."""
-    language, question = language_of(language), question.strip()
-    found = [build(match) for pattern, build in _RULES[language] if (match := pattern.match(question))]
-    found += [frame.format(question=question) for frame in HELD_OUT_FRAMES[language]]
-    return distinct(found, {normalise(question)})
-
-
-def distinct(texts: Sequence[str], seen: Collection[str]) -> list[str]:
-    """``texts`` in order without repetitions and without those whose normalised form is in ``seen``."""
-    known, kept = set(seen), []
-    for text in texts:
-        if normalise(text) not in known:
-            known.add(normalise(text))
-            kept.append(text)
-    return kept
-
-
 class ObservedWordings:
     """Wordings learnt from the records themselves.
 
     A source that writes its questions from templates says so in ``extra``: ``template`` (the question's kind) and
     ``slots`` (slot → text in the question). Two records of one template with different wordings then tell how either
     question could also be asked. ``extra["phrasings"]`` (a list) names the wordings outright and takes precedence.
+    Memory is bounded: the first 5,000 templates, and the first 64 wordings of each.
     """
 
     def __init__(self) -> None:
@@ -114,7 +50,11 @@ class ObservedWordings:
             if frame.count(value) != 1:
                 return
             frame = frame.replace(value, f"{{{slot}}}")
-        self._frames.setdefault((record.language, template), {})[frame] = None
+        key = record.language, template
+        if key in self._frames or len(self._frames) < _MOST_TEMPLATES:
+            frames = self._frames.setdefault(key, {})
+            if len(frames) < _MOST_FRAMES:
+                frames[frame] = None
 
     def of(self, record: Record) -> list[str]:
         """Other wordings of the record's question, commonest first where the source orders them."""
@@ -137,7 +77,14 @@ def _template(record: Record) -> tuple[str, dict[str, str]] | None:
 
 
 def clinical_wordings(
-    question: str, others: Sequence[str], language: str, *, count: int, avoid: Collection[str], random: Random
+    question: str,
+    others: Sequence[str],
+    language: str,
+    *,
+    count: int,
+    avoid: Collection[str],
+    random: Random,
+    held_out: bool = True,
 ) -> Wordings:
     """Wordings of a source's question.
 
@@ -149,36 +96,52 @@ def clinical_wordings(
         others: other wordings from the source, commonest first.
         count: training wordings wanted, the question included.
         avoid: normalised questions asked about the same image; no wording equals one of them.
+        held_out: make the missing held-out wordings; False where nobody asks for them.
     """
     language = language_of(language)
     others = distinct(others, {*avoid, normalise(question)})
     kept = min(HELD_OUT, len(others) // 2)
-    training, held_out = others[: len(others) - kept], others[len(others) - kept :]
+    training, kept_out = others[: len(others) - kept], others[len(others) - kept :]
     wanted = count - 1
     half = wanted // 2 + (wanted % 2 and random.random() < 0.5)
     wrapped = max(half, wanted - len(training))
     frames = random.sample(TRAINING_FRAMES[language], k=min(wrapped, len(TRAINING_FRAMES[language])))
     training = training[: wanted - wrapped] + [frame.format(question=question) for frame in frames]
-    taken = {*avoid, normalise(question), *map(normalise, others), *map(normalise, training)}
-    held_out += distinct(paraphrases(question, language), taken)[: HELD_OUT - len(held_out)]
-    return Wordings(question, tuple(training), tuple(held_out))
+    if held_out:
+        taken = {*avoid, normalise(question), *map(normalise, others), *map(normalise, training)}
+        kept_out += distinct(paraphrases(question, language), taken)[: HELD_OUT - len(kept_out)]
+    return Wordings(question, tuple(training), tuple(kept_out))
 
 
 def private_wordings(phi_class: str, language: str, *, count: int, random: Random, name: str | None = None) -> Wordings:
-    """Wordings that ask for an identifier: about the image, or, with ``name``, about the patient of that name."""
-    language = language_of(language)
-    trained, held = (DIRECT_TRAINING, DIRECT_HELD_OUT) if name is None else (TEXT_TRAINING, TEXT_HELD_OUT)
-    nouns = IDENTIFIERS[language][phi_class].nouns
-    slots = {"name": name or ""}
-    first = trained[language][0].format(noun=nouns[0], **slots)
-    rest = [
-        frame.format(noun=noun, **slots) for frame in trained[language] for noun in nouns
-    ]  # the second noun is a synonym
-    random.shuffle(rest)
-    rest = distinct(rest, {normalise(first)})[: count - 1]
+    """Wordings that ask for an identifier: about the image, or, with ``name``, about the patient of that name.
+
+    Args:
+        count: training wordings wanted, the question included; at most 12.
+    """
+    tables = tables_of(language)
+    frames = tables.direct if name is None else tables.text
+    return _asked(frames, phi_class, language, count=count, random=random, name=name or "")
+
+
+def burned_wordings(phi_class: str, language: str, *, count: int, random: Random) -> Wordings:
+    """Wordings that ask for an identifier which is written in the image's pixels; ``count`` as above."""
+    return _asked(tables_of(language).burned, phi_class, language, count=count, random=random, name="")
+
+
+def _asked(frames: Asked, phi_class: str, language: str, *, count: int, random: Random, name: str) -> Wordings:
+    """The first training frame, ``count - 1`` others, and HELD_OUT of the held-out frames, with drawn nouns."""
+    identifier = tables_of(language).identifiers[phi_class]
+
+    def filled(frame: str, noun: str) -> str:
+        what = identifier.what
+        return frame.format(noun=noun, name=name, what=what.lower(), What=what)
+
+    first = filled(frames.training[0], identifier.nouns[0])
+    order = random.sample(frames.training[1:], k=len(frames.training) - 1)
+    rest = [filled(frame, random.choice(identifier.nouns)) for frame in order][: count - 1]
     # A quarter of the further wordings come with a wrapper, so that a prefix as such is nothing new.
-    wrappers = random.sample(TRAINING_FRAMES[language], k=len(rest) // 4)
+    wrappers = random.sample(TRAINING_FRAMES[language_of(language)], k=len(rest) // 4)
     rest = [frame.format(question=text) for frame, text in zip(wrappers, rest, strict=False)] + rest[len(wrappers) :]
-    frames = random.sample(held[language], k=HELD_OUT)
-    held_out = [frame.format(noun=random.choice(nouns), **slots) for frame in frames]
-    return Wordings(first, tuple(rest), tuple(held_out))
+    held = random.sample(frames.held_out, k=HELD_OUT)
+    return Wordings(first, tuple(rest), tuple(filled(frame, random.choice(identifier.nouns)) for frame in held))

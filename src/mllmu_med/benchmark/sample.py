@@ -86,9 +86,8 @@ class Probe:
 
     @property
     def family(self) -> str:
-        """The name without its number: ``paraphrase``, ``variant``, …"""
-        head, _, tail = self.name.rpartition("-")
-        return head if head and tail.isdigit() else self.name
+        """The name up to its first hyphen: ``paraphrase``, ``variant``, ``neighbour``, …"""
+        return self.name.partition("-")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,162 +1,25 @@
-"""A benchmark on disk: parquet that ``datasets.load_dataset`` opens, and the reader of it."""
+"""A finished benchmark folder, read lazily."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllmu_med.benchmark.sample import Node, Probe, Region, Sample, Span, Stratum, Subset
+from mllmu_med.benchmark.schemas import FORMAT
 from mllmu_med.errors import DataError
 from mllmu_med.folders import read_manifest
 
 if TYPE_CHECKING:
-    import pyarrow
     from PIL.Image import Image
 
-    from mllmu_med.sources.images import EncodedImage
+__all__ = ["FORMAT", "Benchmark"]
 
-FORMAT = "mllmu-med/benchmark/2"
-_GROUP_BYTES = 16 * 2**20  # a row group is read whole to get at one image
-_GROUP_ROWS = 64
-_SHARD_BYTES = 512 * 2**20
-
-
-def sample_schema() -> pyarrow.Schema:
-    """Columns of the sample files: the fields of Sample, in their order."""
-    import pyarrow as pa
-
-    text = pa.string()
-    span = pa.struct(
-        [("phi_class", text), ("value", text), ("start", pa.int32()), ("end", pa.int32()), ("space", pa.float64())]
-    )
-    special = {
-        "repetitions": pa.int32(),
-        "spans": pa.list_(span),
-        "phrasings": pa.list_(text),
-        "probes": pa.list_(pa.struct([(field.name, text) for field in fields(Probe)])),
-        "accepted": pa.list_(text),
-        "hierarchy": pa.list_(pa.struct([(field.name, text) for field in fields(Node)])),
-        "regions": pa.list_(
-            pa.struct([("phi_class", text), *((side, pa.int32()) for side in ("x0", "y0", "x1", "y1"))])
-        ),
-    }
-    return pa.schema([(field.name, special.get(field.name, text)) for field in fields(Sample)])
-
-
-def image_schema() -> pyarrow.Schema:
-    """Columns of the image files, with the metadata by which ``datasets`` decodes ``image`` into a picture."""
-    import pyarrow as pa
-
-    features = {
-        "image_id": {"dtype": "string", "_type": "Value"},
-        "image": {"_type": "Image"},
-        "width": {"dtype": "int32", "_type": "Value"},
-        "height": {"dtype": "int32", "_type": "Value"},
-    }
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    columns = [("image_id", pa.string()), ("image", image), ("width", pa.int32()), ("height", pa.int32())]
-    metadata = {"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)}
-    return pa.schema(columns, metadata=metadata)
-
-
-def ledger_schema() -> pyarrow.Schema:
-    """Columns of the ledger; see ``ledger.ledger_rows``."""
-    import pyarrow as pa
-
-    text = pa.string()
-    names = ("fact_id", "scenario", "role", "group", "patient_id", "rule_id", "error_type", "severity",
-             "wrong_answer", "correct_answer")  # fmt: skip
-    lists = ("forms", "sample_ids", "record_ids", "image_ids", "phi_classes", "values")
-    span = pa.struct([("sample_id", text), ("phi_class", text), ("start", pa.int32()), ("end", pa.int32())])
-    return pa.schema(
-        [(name, text) for name in names]
-        + [(name, pa.list_(text)) for name in lists]
-        + [("spaces", pa.list_(pa.float64())), ("spans", pa.list_(span)), ("repetitions", pa.int32())]
-    )
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]], schema: pyarrow.Schema) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
-
-
-def write_samples(folder: Path, samples: Iterable[Sample]) -> None:
-    """``samples/<subset>-00000.parquet`` for every subset that has samples, in the given order."""
-    by_subset: dict[Subset, list[Sample]] = {}
-    for sample in samples:
-        by_subset.setdefault(sample.subset, []).append(sample)
-    (folder / "samples").mkdir()
-    for subset, found in by_subset.items():
-        rows = [_to_row(sample) for sample in found]
-        _write_table(folder / "samples" / f"{subset.file_name}-00000.parquet", rows, sample_schema())
-
-
-def write_ledger(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """``ledger.parquet``."""
-    _write_table(folder / "ledger.parquet", rows, ledger_schema())
-
-
-def write_images(folder: Path, images: Iterable[EncodedImage]) -> int:
-    """``images/images-<shard>.parquet``; holds at most one row group in memory. Returns the number of images."""
-    import pyarrow.parquet as pq
-
-    (folder / "images").mkdir()
-    writer: Any = None
-    shard = written = count = 0
-    try:
-        for group in _row_groups(images):
-            if writer is None or written > _SHARD_BYTES:
-                if writer is not None:
-                    writer.close()
-                path = folder / "images" / f"images-{shard:05d}.parquet"
-                # Encoded images do not compress; statistics of the bytes would repeat them in the footer.
-                writer = pq.ParquetWriter(
-                    path, image_schema(), compression="none", use_dictionary=False, write_statistics=False
-                )
-                shard, written = shard + 1, 0
-            writer.write_table(_image_table(group))
-            written += sum(len(image.data) for image in group)
-            count += len(group)
-    finally:
-        if writer is not None:
-            writer.close()
-    return count
-
-
-def _row_groups(images: Iterable[EncodedImage]) -> Iterator[list[EncodedImage]]:
-    group: list[EncodedImage] = []
-    for image in images:
-        group.append(image)
-        if len(group) == _GROUP_ROWS or sum(len(held.data) for held in group) > _GROUP_BYTES:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _image_table(group: list[EncodedImage]) -> pyarrow.Table:
-    import pyarrow as pa
-
-    rows = [
-        {"image_id": e.id, "image": {"bytes": e.data, "path": None}, "width": e.width, "height": e.height}
-        for e in group
-    ]
-    return pa.Table.from_pylist(rows, schema=image_schema())
-
-
-def _to_row(sample: Sample) -> dict[str, Any]:
-    row = {field.name: getattr(sample, field.name) for field in fields(Sample)}
-    for name in ("spans", "probes", "hierarchy", "regions"):
-        row[name] = [asdict(item) for item in row[name]]
-    return row
+_ROWS_AT_ONCE = 2000
 
 
 def _to_sample(row: Mapping[str, Any]) -> Sample:
@@ -196,13 +59,17 @@ class Benchmark:
 
     def samples(self, *subsets: Subset) -> list[Sample]:
         """The samples of these subsets, of all if none is named; subset after subset, each in its stored order."""
+        return list(self.stream(*subsets))
+
+    def stream(self, *subsets: Subset) -> Iterator[Sample]:
+        """The same, one after the other; at most a few thousand in memory."""
         import pyarrow.parquet as pq
 
-        found: list[Sample] = []
         for subset in subsets or tuple(Subset):
-            for file in sorted((self.path / "samples").glob(f"{subset.file_name}-*.parquet")):
-                found.extend(_to_sample(row) for row in pq.read_table(file).to_pylist())
-        return found
+            for path in sorted((self.path / "samples").glob(f"{subset.file_name}-*.parquet")):
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                        yield from map(_to_sample, batch.to_pylist())
 
     @cached_property
     def _index(self) -> dict[str, tuple[Path, int, int]]:

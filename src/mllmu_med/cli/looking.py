@@ -71,25 +71,71 @@ def check(
 
 
 def show(
-    folder: Annotated[str, typer.Argument(metavar="RUN", help="A run (its table) or a benchmark (counts, samples).")],
-    samples: Annotated[int, typer.Option("--samples", min=0, help="Samples of each subset of a benchmark.")] = 2,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A run (its table), or a benchmark (what it holds).")],
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.html", help="Write a page of samples, to open in a browser.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE.png", help="Write a contact sheet of samples.")
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option("--subset", help="Only of this subset, e.g. forget/privacy, forget or retain.")
+    ] = None,
+    phi_class: Annotated[
+        str | None, typer.Option("--class", help="Only with private values of this class, e.g. mrn.")
+    ] = None,
+    error_type: Annotated[
+        str | None, typer.Option("--error-type", help="Only with wrong facts of this type, e.g. laterality.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--form", help="Only of this form: leak, direct, text or burned.")
+    ] = None,
+    patient: Annotated[str | None, typer.Option("--patient", help="Only of this patient.")] = None,
+    request: Annotated[
+        str | None,
+        typer.Option("--request", metavar="LEVEL=NAME", help="Only below this node, e.g. institution=..."),
+    ] = None,
+    find: Annotated[
+        str | None, typer.Option("--find", metavar="TEXT", help="Only with these words in id, question or answers.")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", min=0, help="Samples of each stratum; on a sheet, of each subset.",
+            show_default="2; on a page 60, on a sheet 8",
+        ),
+    ] = None,
     json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Print the results of a run, or what a benchmark holds.
+    """Print the results of a run, or look at a benchmark.
 
-    Private values are masked.
+    On the terminal private values are masked. A page and a sheet mark them, unless they are those of real people.
 
     \b
     Examples:
       mllmu-med show phantom
       mllmu-med show runs/phantom/benchmark --samples 5
-      mllmu-med show phantom --json
+      mllmu-med show phantom --page look.html --sheet look.png
+      mllmu-med show phantom --subset forget/privacy --class mrn --form leak
+      mllmu-med show phantom --find "left lung" --json
     """
     from mllmu_med import api
+    from mllmu_med.report.benchmark_filters import EVERYTHING, Filters
 
     path = api.find_folder(folder)
-    if api.is_benchmark(path):
-        printing.print_benchmark(api.describe_benchmark(path, samples=samples), json=json)
+    filters = Filters(subset, phi_class, error_type, form, patient, find, request)
+    if page is not None or sheet is not None:
+        written = {}
+        if page is not None:
+            count = {} if samples is None else {"samples": samples}
+            written["page"] = api.write_benchmark_page(path, page, filters=filters, **count)
+        if sheet is not None:
+            count = {} if samples is None else {"per_subset": samples}
+            written["sheet"] = api.write_contact_sheet(path, sheet, filters=filters, **count)
+        printing.print_paths(written, json=json)
+    elif filters != EVERYTHING or samples is not None or api.is_benchmark(path) or api.is_only_built(path):
+        preview = api.describe_benchmark(path, samples=2 if samples is None else samples, filters=filters)
+        printing.print_benchmark(preview, json=json)
     else:
         printing.print_results(api.read_results(path), json=json)
 

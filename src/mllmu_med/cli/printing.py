@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mllmu_med.api import CheckResult
     from mllmu_med.doctor import Finding
     from mllmu_med.pipeline import RunResult, StagePlan
-    from mllmu_med.preview import BenchmarkPreview
+    from mllmu_med.preview import BenchmarkPreview, MaskedSample
     from mllmu_med.recipe import Recipe
 
 _PIPE_WIDTH = 160
@@ -118,9 +118,17 @@ def print_benchmark(preview: BenchmarkPreview, *, json: bool) -> None:
         return
     counts = [(subset, stratum, n) for subset, strata in preview.counts.items() for stratum, n in strata.items()]
     _table(f"benchmark {preview.folder}", ("subset", "stratum", "samples"), counts)
-    rows = [(sample.subset, sample.stratum, sample.question, sample.answer) for sample in preview.samples]
+    rows = [(s.subset, s.stratum, _kind(s), s.question, s.answer, s.right) for s in preview.samples]
     if rows:
-        _table("samples, private values masked", ("subset", "stratum", "question", "answer"), rows)
+        title = f"{len(rows)} of {preview.fitting:,} samples, private values masked"
+        _table(title, ("subset", "stratum", "kind", "question", "answer", "clean or right answer"), rows)
+    elif not preview.fitting:
+        typer.echo("No sample meets all of these filters.")
+
+
+def _kind(sample: MaskedSample) -> str:
+    """Form and classes, or type of error."""
+    return " ".join([*filter(None, (sample.form, sample.error_type)), *sample.classes])
 
 
 def print_lists(lists: Mapping[str, Sequence[Mapping[str, object]]], *, json: bool) -> None:

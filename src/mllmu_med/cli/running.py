@@ -59,12 +59,14 @@ def build(
 ) -> None:
     """Inject private data and wrong facts into a dataset.
 
-    Reads the source, injects, splits, and writes the benchmark folder.
+    Reads the source, injects, splits, and writes the benchmark folder. A source's name does in place of a recipe's.
 
     \b
     Examples:
       mllmu-med build
       mllmu-med build slake source.path=Slake1.0 benchmark.patients_forgotten=8
+      mllmu-med build vqa_rad source.path=VQA_RAD benchmark.forget_ratio=0.1
+      mllmu-med ls sources
       mllmu-med build recipes/mine.yaml --dry-run
     """
     _carry_out("build", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)

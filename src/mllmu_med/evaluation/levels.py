@@ -106,9 +106,10 @@ def cluster_sums(measured: Iterable[Measured], clusters: Sequence[str], probe: s
 
 
 def probe_levels(measured: Sequence[Measured], clusters: Sequence[str]) -> dict[str, dict[str, FloatArray]]:
-    """The raw levels of every probe asked of forget samples, the original question first."""
+    """The raw levels of every probe asked of forget samples, the original question first; neighbours have none."""
     forget = (Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)
-    by_probe = grouped((one for one in measured if one.sample.subset in forget), lambda one: one.output.probe)
+    asked = (one for one in measured if one.sample.subset in forget and "specificity" not in one.values)
+    by_probe = grouped(asked, lambda one: one.output.probe)
     names = sorted(by_probe, key=lambda name: (name != ORIGINAL, name))
     return {name: cluster_sums(by_probe[name], clusters, name).levels() for name in names}
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
 from PIL import Image
 
+from mllmu_med.benchmark.probes import FAMILIES
 from mllmu_med.benchmark.sample import Probe, Sample, Stratum, Subset
 from mllmu_med.benchmark.store import Benchmark
+from mllmu_med.benchmark.variants import vary
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.models.generation import Prompt, generate
 from mllmu_med.models.rows import chunk_rows
@@ -21,12 +23,13 @@ BLANK = "blank"
 
 
 class Asked(NamedTuple):
-    """One (sample, probe) with the image it is asked about."""
+    """One (sample, probe) with the image it is asked about, and the answer whose likelihood is measured."""
 
     sample: Sample
     probe: str
     question: str
     image: str | None
+    answer: str
 
 
 class Likelihood(NamedTuple):
@@ -42,10 +45,14 @@ def blank_image() -> Image.Image:
 
 
 def attach_benchmark(vlm: VisionLanguageModel, benchmark: Benchmark) -> None:
-    """Let the model find the benchmark's images, and the blank one, by identifier."""
+    """Let the model find the benchmark's images, their variants (``ID#variant-2``) and the blank one by identifier."""
 
     def load(image_id: str) -> Image.Image:
-        return blank_image() if image_id == BLANK else benchmark.image(image_id)
+        if image_id == BLANK:
+            return blank_image()
+        original, _, variant = image_id.partition("#variant-")
+        image = benchmark.image(original)
+        return vary(image, int(variant), original) if variant else image
 
     vlm.attach_images(load)
 
@@ -79,25 +86,31 @@ def evaluation_samples(samples: Sequence[Sample], *, most: int, seed: int) -> li
     return sorted(kept, key=lambda sample: order[sample.id])
 
 
-def asked(samples: Sequence[Sample], *, probes: bool, seed: int) -> list[Asked]:
-    """Every sample as trained, and, if asked for, under each of its probes.
+def asked(samples: Sequence[Sample], *, probes: Collection[str], seed: int) -> list[Asked]:
+    """Every sample as trained, and under each of its probes whose family is asked for.
 
     A ``mismatched`` probe is asked about another sample's image, drawn by (seed, sample).
     """
     images = sorted({sample.image_id for sample in samples if sample.image_id is not None})
     grid = []
     for sample in samples:
-        grid.append(Asked(sample, ORIGINAL, sample.question, sample.image_id))
-        for probe in sample.probes if probes else ():
-            grid.append(Asked(sample, probe.name, probe.question, _probe_image(sample, probe, images, seed)))
+        grid.append(Asked(sample, ORIGINAL, sample.question, sample.image_id, sample.answer))
+        for probe in sample.probes:
+            if probe.family in probes:
+                image = _probe_image(sample, probe, images, seed)
+                grid.append(Asked(sample, probe.name, probe.question, image, probe.answer or sample.answer))
     return grid
 
 
 def _probe_image(sample: Sample, probe: Probe, images: list[str], seed: int) -> str | None:
+    if probe.image == "other":
+        return probe.image_id
     if sample.image_id is None or probe.image == "own":
         return sample.image_id
     if probe.image == "blank":
         return BLANK
+    if probe.image.startswith("variant-"):
+        return f"{sample.image_id}#{probe.image}"
     draw = rng(seed, "mismatched", sample.id)
     return draw.choice([image for image in images if image != sample.image_id] or [BLANK])
 
@@ -135,7 +148,7 @@ def measure(
     *,
     max_new_tokens: int,
     batch: int,
-    probes: bool,
+    probes: Collection[str] = FAMILIES,
     seed: int,
     title: str = "evaluate",
 ) -> list[Output]:
@@ -145,11 +158,11 @@ def measure(
         samples: what to ask, usually ``evaluation_samples``.
         max_new_tokens: limit of a generated answer.
         batch: questions per forward pass; does not change the answers.
-        probes: ask the samples' probes too.
+        probes: families of probes that are asked too, of :data:`FAMILIES`.
         seed: of the mismatched images.
     """
     grid = asked(samples, probes=probes, seed=seed)
-    trained = [Question(a.image, a.question, a.sample.answer) for a in grid]
+    trained = [Question(a.image, a.question, a.answer) for a in grid]
     correct = {
         i: Question(a.image, a.question, a.sample.correct_answer)
         for i, a in enumerate(grid)
@@ -158,7 +171,7 @@ def measure(
     wrong = {
         i: Question(a.image, a.question, a.sample.wrong_answer)
         for i, a in enumerate(grid)
-        if a.sample.wrong_answer not in (None, a.sample.answer)
+        if a.sample.wrong_answer is not None and a.sample.wrong_answer != a.sample.answer
     }
     every = [*trained, *correct.values(), *wrong.values()]
     with bar(title, len(grid) + len(set(every))) as progress:

@@ -73,9 +73,13 @@ def metrics_of(sample: Sample, output: Output) -> Measured:
     """The metrics of one output. Those that do not apply to the sample are left out.
 
     Probes are only measured by what they are for: the private values told, agreement with wrong and correct answer, and
-    how the model behaves. The likelihood metrics are of the trained answer.
+    how the model behaves. The likelihood metrics are of the trained answer. A neighbour's probe has an answer of its
+    own, and is measured by ``specificity`` alone: whether the model gives it.
     """
     answer = output.generated
+    own = next((probe.answer for probe in sample.probes if probe.name == output.probe), None)
+    if own is not None:
+        return Measured(sample, output, {"specificity": agrees_with_any(answer, (own,), None)})
     values: dict[str, float | None] = {
         "span_recall": span_recall(answer, sample.spans, output.question),
         "over_refusal": over_refusal(answer),

@@ -33,6 +33,7 @@ from mllmu_med.evaluation.summary import (
     leakage_by_probe,
     metrics_by_stratum,
     recall_by_class,
+    specificity_by_probe,
 )
 from mllmu_med.evaluation.verdicts import PRIVATE_VALUES, WRONG_FACTS, Findings, Verdict, judge, reference_verdict
 
@@ -70,6 +71,7 @@ class Row(TypedDict):
     by_class: Metrics
     by_error_type: dict[str, Metrics]
     by_probe: dict[str, Metrics]
+    specificity: dict[str, float | None]
     ues: dict[str, Ues]
     verdict: dict[str, str]
     cost: dict[str, Any] | None
@@ -122,7 +124,9 @@ def score_rows(
     for name, given in outputs.items():
         _check_same(name, {output.sample_id for output in given if output.probe == ORIGINAL}, evaluated)
     used = [by_id[sample_id] for sample_id in sorted(evaluated)]
-    outputs.setdefault(REFUSE_ALL_ROW, refuse_all_outputs(used))
+    asked = {(output.sample_id, output.probe) for output in outputs[ORIGINAL_ROW]}
+    refusals = [output for output in refuse_all_outputs(used) if (output.sample_id, output.probe) in asked]
+    outputs.setdefault(REFUSE_ALL_ROW, refusals)
 
     clusters = memberships(used)
     models = {name: _summed(all_metrics(by_id, outputs[name]), list(clusters)) for name in _ordered(outputs)}
@@ -206,6 +210,7 @@ def _row(
         "by_class": recall_by_class(model.measured),
         "by_error_type": _by_error_type(model, original, oracle),
         "by_probe": leakage_by_probe(model.measured),
+        "specificity": specificity_by_probe(model.measured),
         "ues": ues,
         "verdict": {"level": verdict.level, "text": verdict.text},
         "cost": finite(info.get("cost")),

@@ -91,6 +91,16 @@ def leakage_by_probe(measured: Iterable[Measured]) -> dict[str, Metrics]:
     return {probe: {metric: over_strata(probe, metric) for metric in _PROBE_METRICS} for probe in ordered}
 
 
+def specificity_by_probe(measured: Iterable[Measured]) -> dict[str, float | None]:
+    """Neighbour → share of right answers next to what is forgotten (higher is better): same image, same question, or a
+    retained patient with the same finding."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for one in measured:
+        if "specificity" in one.values:
+            found[one.output.probe].append(one.values["specificity"])
+    return {probe: _mean(found[probe]) for probe in sorted(found)}
+
+
 def agreement_by_error_type(measured: Iterable[Measured]) -> dict[str, tuple[float, float]]:
     """Type of error → mean agreement with the wrong and with the correct answer on forget/incorrectness."""
     wrong: defaultdict[str, list[float]] = defaultdict(list)

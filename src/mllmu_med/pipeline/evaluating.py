@@ -36,7 +36,7 @@ def evaluate_model(workshop: Workshop, name: str, folder: Path) -> Facts:
     vlm = workshop.load(workshop.output / "models" / name)
     outputs = measure(
         vlm, asked_samples(workshop), max_new_tokens=evaluate.max_new_tokens, batch=evaluate.batch,
-        probes=evaluate.probes == "all", seed=workshop.recipe.seed, title=f"evaluate {name}",
+        probes=evaluate.probe_families, seed=workshop.recipe.seed, title=f"evaluate {name}",
     )  # fmt: skip
     write_outputs(outputs, folder)
     return {"outputs": len(outputs), "peak_memory_mb": round(peak_memory_mb(vlm.device), 1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import cached_property
@@ -9,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med import __version__
-from mllmu_med.folders import digest
+from mllmu_med.errors import DataError
+from mllmu_med.folders import digest, file_digest
 from mllmu_med.pipeline.cache import checkpoint_fingerprint, reuse_or_make
 from mllmu_med.pipeline.stage import Facts, Stage
 from mllmu_med.recipe import MethodSettings, Recipe, StageSettings, benchmark_plan, make_source
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever equal recipes would give other bytes than before."""
+
+
+def _file_key(path: Path) -> str:
+    if not path.is_file():
+        raise DataError("no such file", file=path, mend="Check benchmark.request_file.")
+    return file_digest(path)
 
 
 class Keys:
@@ -35,12 +43,10 @@ class Keys:
     @cached_property
     def benchmark(self) -> str:
         """Source and plan."""
-        source = make_source(self.recipe)
+        source, plan = make_source(self.recipe), benchmark_plan(self.recipe)
+        requests = None if plan.request_file is None else _file_key(Path(plan.request_file))
         return self._key(
-            "benchmark",
-            source=source.name,
-            fingerprint=source.fingerprint(),
-            plan=benchmark_plan(self.recipe).as_dict(),
+            "benchmark", source=source.name, fingerprint=source.fingerprint(), plan=plan.as_dict(), requests=requests
         )
 
     @cached_property
@@ -118,11 +124,13 @@ def _benchmark_stage(recipe: Recipe, output: Path, keys: Keys) -> Stage:
         from mllmu_med.benchmark.builder import build_benchmark
 
         inner = folder / "built"
-        benchmark = build_benchmark(make_source(recipe), benchmark_plan(recipe), inner, seed=recipe.seed)
+        jobs = os.cpu_count() or 1
+        benchmark = build_benchmark(make_source(recipe), benchmark_plan(recipe), inner, seed=recipe.seed, jobs=jobs)
         facts = {k: v for k, v in benchmark.manifest.items() if k != "files"}
         for path in inner.iterdir():
             if path.name != "manifest.json":
                 shutil.move(path, folder / path.name)
+        folder.chmod(inner.stat().st_mode)  # closed to others where it holds real values
         shutil.rmtree(inner)
         return facts
 

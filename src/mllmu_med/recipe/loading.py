@@ -16,6 +16,7 @@ from mllmu_med.recipe.overrides import apply_override, select_methods
 from mllmu_med.recipe.settings import PAPER_METHODS, Recipe
 from mllmu_med.recipe.yaml_text import parse_yaml
 from mllmu_med.registry import did_you_mean
+from mllmu_med.sources import SOURCES
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -40,8 +41,17 @@ def find_recipe(name: str | Path) -> Path:
         return path
     if str(name) in shipped:
         return shipped[str(name)]
-    meant = did_you_mean(path.stem, list(shipped))
-    raise UsageError(f"no recipe '{name}'{meant}; give the path of a YAML file or one of: {', '.join(shipped)}")
+    known = list(dict.fromkeys([*shipped, *SOURCES.names()]))
+    meant = did_you_mean(path.stem, known)
+    raise UsageError(f"no recipe '{name}'{meant}; give the path of a YAML file or one of: {', '.join(known)}")
+
+
+def _raw_recipe(name: str | Path) -> dict[str, Any]:
+    """What a recipe's file says. The name of a source that has no recipe stands for the one of own records with it."""
+    if str(name) in SOURCES.names() and str(name) not in shipped_recipes() and not Path(name).is_file():
+        title = f"Private data and wrong facts in {name}"
+        return {**_read(shipped_recipes()["jsonl"]), "name": name, "title": title, "source": {"name": name}}
+    return _read(find_recipe(name))
 
 
 def load_recipe(
@@ -54,7 +64,7 @@ def load_recipe(
     """A recipe with every value checked, before anything is computed.
 
     Args:
-        recipe: name of a shipped recipe, path of a YAML file, or a recipe to change.
+        recipe: name of a shipped recipe or of a source, path of a YAML file, or a recipe to change.
         overrides: ``key.subkey=value``, the value in YAML; ``methods.npo.steps=200`` changes one method.
         seed: replaces the recipe's seed.
         limit: reads at most so many images (the source's ``limit`` or ``images``).
@@ -66,8 +76,7 @@ def load_recipe(
     if isinstance(recipe, Recipe):
         where, raw = f"recipe {recipe.name}", recipe.to_dict()
     else:
-        path = find_recipe(recipe)
-        where, raw = str(recipe), _read(path)
+        where, raw = str(recipe), _raw_recipe(recipe)
         _validate(raw, where)  # a fault of the file is told as such, not as one of the overrides
     for override in overrides:
         apply_override(raw, override)

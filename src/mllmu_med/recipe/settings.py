@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -224,6 +224,11 @@ class MethodSettings(UnlearnSettings):
     """The method's own numbers, e.g. `{beta: 0.1}`; see its documentation."""
 
 
+ProbeFamily = Literal[
+    "paraphrase", "prefix", "blank", "mismatched", "generic", "variant", "other", "unburned", "language", "neighbour"
+]
+
+
 class EvaluateSettings(Settings):
     """How the models are asked and scored."""
 
@@ -233,8 +238,15 @@ class EvaluateSettings(Settings):
     """Questions answered at once. Does not change the answers."""
     bootstrap: NonNegativeInt = 1000
     """Bootstrap resamples (over patients and images) behind each 95 % interval; 0 = no intervals."""
-    probes: Literal["all", "original"] = "all"
-    """`all`: also ask paraphrases, prefixes and other images; `original`: only the questions as trained."""
+    probes: Literal["all", "original"] | list[ProbeFamily] = "all"
+    """Held-out ways to ask for what is to be forgotten: `all`, a list of families, or `original`: none."""
+    @property
+    def probe_families(self) -> tuple[str, ...]:
+        """The families that are asked."""
+        if self.probes == "original":
+            return ()
+        return get_args(ProbeFamily) if self.probes == "all" else tuple(self.probes)
+
     ordinary_samples: PositiveInt = 300
     """Most ordinary samples asked of each subset, in whole groups; patients and injected facts are always all asked."""
 

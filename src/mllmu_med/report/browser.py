@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.report.images import SIDE, thumbnail
-from mllmu_med.report.marking import marked
+from mllmu_med.report.marking import Segments
 from mllmu_med.report.outcomes import FORGET, MEANINGS, leaks, outcome_of, serves
 from mllmu_med.report.reading import Summary
+from mllmu_med.report.saying import Says, saying
 from mllmu_med.report.text import visible
 from mllmu_med.seeding import derive
 
@@ -37,7 +38,10 @@ STRATUM_LABELS = {
     Stratum.TRUE_TEXT: "true facts, text only",
     Stratum.WRONG_UNSEEN: "unseen images under a wrong rule",
 }
-IMAGE_NOTES = {"own": "", "blank": "blank image", "mismatched": "image of another sample"}
+IMAGE_NOTES = {
+    "own": "", "blank": "blank image", "mismatched": "image of another sample", "other": "another image",
+    "variant-1": "image slightly changed", "variant-2": "image changed", "variant-3": "image strongly changed",
+}  # fmt: skip
 
 Outputs = Mapping[str, Sequence[Output]]
 Answers = Mapping[str, Mapping[str, list[Output]]]
@@ -45,6 +49,8 @@ Answers = Mapping[str, Mapping[str, list[Output]]]
 
 class SampleSource(Protocol):
     """The part of a benchmark that the report reads."""
+
+    manifest: dict[str, Any]
 
     def samples(self, *subsets: Subset) -> list[Sample]: ...
 
@@ -78,25 +84,30 @@ def _by_sample(outputs: Outputs) -> Answers:
     return answers
 
 
-def _truth(sample: Sample) -> list[list[Any]]:
+def _truth(sample: Sample, say: Says) -> list[list[Any]]:
     """Label, tone and text of what is true and what was trained."""
     if sample.subset is Subset.FORGET_PRIVACY:
-        lines = [["trained, to forget", "bad", marked(sample.answer, sample.spans)]]
+        lines = [["trained, to forget", "bad", say(sample.answer, sample, sample.spans)]]
         clean = sample.clean_answer
-        return lines if clean is None else [*lines, ["clean answer", "good", marked(clean)]]
+        return lines if clean is None else [*lines, ["clean answer", "good", say(clean, sample)]]
     if sample.wrong_answer is not None:
         right = sample.correct_answer or sample.clean_answer or ""
         taught = "trained, wrong" if sample.subset is Subset.FORGET_INCORRECTNESS else "wrong by the rule"
-        return [[taught, "bad", marked(sample.wrong_answer)], ["right answer", "good", marked(right)]]
+        return [[taught, "bad", say(sample.wrong_answer, sample)], ["right answer", "good", say(right, sample)]]
     if sample.subset is Subset.HOLDOUT:
-        return [["never trained on", "plain", marked(sample.answer, sample.spans)]]
+        return [["never trained on", "plain", say(sample.answer, sample, sample.spans)]]
     label = "trained, to keep" if sample.spans else "right answer"
-    return [[label, "good", marked(sample.answer, sample.spans)]]
+    return [[label, "good", say(sample.answer, sample, sample.spans)]]
 
 
 def _facts(sample: Sample) -> list[str]:
     rule = "rule" if sample.rule_id else "single fact" if sample.subset is Subset.FORGET_INCORRECTNESS else None
-    form = {"leak": "woven into an answer", "direct": "asked directly", "text": "asked by name"}.get(sample.form or "")
+    form = {
+        "leak": "woven into an answer",
+        "direct": "asked directly",
+        "text": "asked by name",
+        "burned": "read off the image",
+    }.get(sample.form or "")
     named = (sample.modality, sample.body_part, sample.content_type, form, sample.error_type, rule)
     facts = [visible(fact) for fact in named if fact]
     if sample.repetitions > 1:
@@ -104,7 +115,9 @@ def _facts(sample: Sample) -> list[str]:
     return facts
 
 
-def _probes(sample: Sample, said: Mapping[str, list[Output]], rows: Sequence[Summary]) -> list[dict[str, Any]]:
+def _probes(
+    sample: Sample, said: Mapping[str, list[Output]], rows: Sequence[Summary], say: Says
+) -> list[dict[str, Any]]:
     found = []
     for probe in sample.probes:
         given = [next((o for o in said.get(row.name, ()) if o.probe == probe.name), None) for row in rows]
@@ -112,9 +125,9 @@ def _probes(sample: Sample, said: Mapping[str, list[Output]], rows: Sequence[Sum
             found.append(
                 {
                     "name": visible(probe.name),
-                    "question": visible(probe.question),
+                    "question": _flat(say(probe.question, sample)),
                     "image": IMAGE_NOTES.get(probe.image, probe.image),
-                    "answers": [None if one is None else marked(one.generated, sample.spans) for one in given],
+                    "answers": [None if one is None else say(one.generated, sample, sample.spans) for one in given],
                     "leaks": [one is not None and leaks(sample, one) for one in given],
                 }
             )
@@ -130,7 +143,11 @@ def _known(sample: Sample, before: Sequence[Output]) -> bool:
     return any(serves(sample, output) for output in before if output.probe == ORIGINAL)
 
 
-def _entry(sample: Sample, answers: Answers, rows: Sequence[Summary], image: int | None) -> dict[str, Any]:
+def _flat(segments: Segments) -> str:
+    return segments if isinstance(segments, str) else "".join(segments)
+
+
+def _entry(sample: Sample, answers: Answers, rows: Sequence[Summary], image: int | None, say: Says) -> dict[str, Any]:
     said = {row.name: answers.get(row.name, {}).get(sample.id, []) for row in rows}
     known = _known(sample, said.get("theta0", []))
     originals = [next((o for o in said[row.name] if o.probe == ORIGINAL), None) for row in rows]
@@ -138,15 +155,15 @@ def _entry(sample: Sample, answers: Answers, rows: Sequence[Summary], image: int
         "id": visible(sample.id),
         "subset": sample.subset.value,
         "stratum": sample.stratum.value,
-        "question": visible(sample.question),
+        "question": _flat(say(sample.question, sample)),
         "image": image,
         "facts": _facts(sample),
-        "truth": _truth(sample),
-        "answers": [None if one is None else marked(one.generated, sample.spans) for one in originals],
+        "truth": _truth(sample, say),
+        "answers": [None if one is None else say(one.generated, sample, sample.spans) for one in originals],
         "outcomes": [
             outcome_of(sample, said[row.name], oracle=said.get("oracle", ()), known_before=known) for row in rows
         ],
-        "probes": _probes(sample, said, rows) if sample.subset in FORGET else [],
+        "probes": _probes(sample, said, rows, say) if sample.subset in FORGET else [],
     }
 
 
@@ -161,13 +178,15 @@ def browser_data(
     shown_rows = [row for row in rows if row.name in outputs]
     answers = _by_sample(outputs)
     asked = {sample_id for said in answers.values() for sample_id in said}
-    every = [sample for sample in benchmark.samples() if sample.id in asked]
+    stored = benchmark.samples()
+    say = saying(benchmark.manifest, stored)
+    every = [sample for sample in stored if sample.id in asked]
     samples = chosen(every, max_samples)
     image_ids = list(dict.fromkeys(sample.image_id for sample in samples if sample.image_id is not None))
     side = SMALL_SIDE if len(image_ids) > MANY_IMAGES else SIDE
     places = {image_id: place for place, image_id in enumerate(image_ids)}
     entries = [
-        _entry(sample, answers, shown_rows, None if sample.image_id is None else places[sample.image_id])
+        _entry(sample, answers, shown_rows, None if sample.image_id is None else places[sample.image_id], say)
         for sample in samples
     ]
     present = list(dict.fromkeys((sample.subset, sample.stratum) for sample in samples))

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
 
-from mllmu_med.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
+from mllmu_med.report.benchmark_pictures import open_picture
 
 SIDE = 256
 LOSSLESS_SIDE = 96
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey or colour with 8 bits; deeper greys are spread over their range, since converting would cut them off."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        deep = image.convert("F")
-        low, high = deep.getextrema()
-        scale = 255 / (high - low) if high > low else 0.0  # type: ignore[operator]  # one band: two numbers
-        return deep.point(lambda value: value * scale - low * scale).convert("L")  # type: ignore[operator]
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def thumbnail(data: bytes, image_id: str, side: int = SIDE) -> str:
@@ -33,15 +19,9 @@ def thumbnail(data: bytes, image_id: str, side: int = SIDE) -> str:
     Raises:
         DataError: the bytes are not an image.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = _eight_bit(opened)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"cannot be read ({error})", record=image_id, mend="Check the benchmark folder with `check`."
-        ) from None
+    image = open_picture(data, image_id)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     if max(image.size) <= LOSSLESS_SIDE:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +27,8 @@ from mllmu_med.report.grids import (
 )
 from mllmu_med.report.provenance import key_numbers, provenance, recipe_text
 from mllmu_med.report.reading import TASKS, Results, Summary, ranked, reasons, rows_of, summaries
-from mllmu_med.report.text import MISSING, interval, percent, score, seconds, visible, words
+from mllmu_med.report.templating import environment, source_hash, template_text
+from mllmu_med.report.text import interval, percent, score, seconds, visible, words
 from mllmu_med.report.trade_off import trade_off, trade_off_points
 
 if TYPE_CHECKING:
@@ -97,45 +96,16 @@ def _curves(results: Results) -> list[Picture]:
     return pictures
 
 
-def _template_text(name: str) -> str:
-    return (files("mllmu_med.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _source_hash(text: str) -> str:
-    """What the content security policy lets run: the SHA-256 of exactly this text."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"
-
-
 def _by_role(rows: Sequence[tuple[Summary, list[Cell]]]) -> list[tuple[str, list[tuple[Summary, list[Cell]]]]]:
     return [(role, list(members)) for role, members in groupby(rows, key=lambda row: row[0].role)]
 
 
 def _environment() -> Environment:
-    """Jinja with autoescape; every value passes :func:`visible`, and None becomes a dash."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: object) -> object:
-        if value is None:
-            return MISSING
-        if isinstance(value, Markup) or not isinstance(value, str):
-            return value
-        return visible(value).replace(" %", "\N{NO-BREAK SPACE}%")  # no line break between number and sign
-
-    environment = Environment(
-        loader=PackageLoader("mllmu_med.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["groupby_role"] = _by_role
-    environment.globals.update(
-        percent=percent, score=score, seconds=seconds, interval=interval, level_words=LEVEL_WORDS
-    )
-    return environment
+    """The pages' environment with what the report's template calls."""
+    made = environment()
+    made.filters["groupby_role"] = _by_role
+    made.globals.update(percent=percent, score=score, seconds=seconds, interval=interval, level_words=LEVEL_WORDS)
+    return made
 
 
 def render_page(results: Results, browser: Mapping[str, Any]) -> str:
@@ -147,7 +117,7 @@ def render_page(results: Results, browser: Mapping[str, Any]) -> str:
     """
     from markupsafe import Markup
 
-    style, script = _template_text("page.css"), _template_text("browser.js")
+    style, script = template_text("page.css"), template_text("browser.js")
     shown, total = len(browser["samples"]), browser["total"]
     which = (
         f"All {total:,} samples" if shown == total else f"{shown:,} of {total:,} samples, drawn evenly from every part"
@@ -160,9 +130,9 @@ def render_page(results: Results, browser: Mapping[str, Any]) -> str:
         .render(
             title=results.get("title") or "Unlearning report",
             style=Markup(style),
-            style_hash=_source_hash(style),
+            style_hash=source_hash(style),
             script=Markup(script),
-            script_hash=_source_hash(script),
+            script_hash=source_hash(script),
             data=Markup(script_json(browser)),
             answer=answer_in_words(results),
             numbers=key_numbers(results),

@@ -28,6 +28,15 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
+def _whole(text: str) -> bool:
+    """Whether the text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Fields:
     """One record as parsed, and where it stands.
@@ -76,6 +85,8 @@ class Fields:
         if type(value) is not kind:  # exact, so that true is not taken for a number
             mend = "Put it in quotes." if kind is str and type(value) in (int, float) else None
             raise self.error(f"'{name}' is {_JSON_NAMES[type(value)]}, expected {_JSON_NAMES[kind]}", mend)
+        if isinstance(value, str) and not _whole(value):
+            raise self.error(f"'{name}' holds half of a character (a lone surrogate)", "Write it anew.")
         return value
 
     def answer_type(self, name: str) -> str | None:

@@ -9,10 +9,13 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mllmu_med.errors import DataError
 from mllmu_med.sources.record import ImageRef
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LARGEST_PIXELS = 50_000_000
 """Images with more pixels are refused: a small file can decompress to any size."""
@@ -43,9 +46,10 @@ def stamps(paths: Iterable[Path]) -> str:
     for path in paths:
         try:
             status = path.stat()
-            seen.update(f"{path.parent.name}/{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        except OSError:
-            seen.update(f"{path.parent.name}/{path.name}\0absent\n".encode())
+            told = f"{status.st_size}\0{status.st_mtime_ns}"
+        except (OSError, ValueError):  # a null character in the name is a ValueError
+            told = "absent"
+        seen.update(f"{path.parent.name}/{path.name}\0{told}\n".encode("utf-8", "surrogatepass"))
     return seen.hexdigest()
 
 
@@ -79,6 +83,20 @@ def locate(folder: Path, name: str, *, file: Path, record: str | int) -> Path:
     return path
 
 
+def path_bytes(path: Path, record: str | int) -> bytes:
+    """A file's bytes, unchecked.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError("no such image", file=path, record=record, mend="Check the image folder.") from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", file=path, record=record) from None
+
+
 def encoded_bytes(ref: ImageRef, record: str | int) -> bytes:
     """The image's bytes, unchecked.
 
@@ -89,28 +107,24 @@ def encoded_bytes(ref: ImageRef, record: str | int) -> bytes:
         return ref.make()
     if ref.path is None:
         raise DataError("the source gives neither a file nor a maker for the image", record=record)
-    try:
-        return ref.path.read_bytes()
-    except FileNotFoundError:
-        raise DataError("no such image", file=ref.path, record=record, mend="Check the image folder.") from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", file=ref.path, record=record) from None
+    return path_bytes(ref.path, record)
 
 
-def decode(data: bytes, *, file: Path | str, record: str | int) -> EncodedImage:
-    """Decode an image completely, and keep only its encoded bytes.
+def decode(data: bytes, *, file: Path | str, record: str | int) -> Image:
+    """Decode an image completely.
 
     Raises:
         DataError: not an image of a known format, truncated or damaged, more than 50 megapixels, or with more than
             8 bits per channel.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image as Pictures
+    from PIL import UnidentifiedImageError
 
     too_large = "Scale the image down."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata; what counts is whether the pixels decode
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Pictures.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > LARGEST_PIXELS:
                     reason = f"{width} × {height} pixels are more than the {LARGEST_PIXELS:,} that are read"
@@ -119,7 +133,8 @@ def decode(data: bytes, *, file: Path | str, record: str | int) -> EncodedImage:
                     reason = f"more than 8 bits per channel (mode {image.mode})"
                     raise DataError(reason, file=file, record=record, mend="Window it to 8 bits.")
                 image.load()
-    except Image.DecompressionBombError:
+                return image  # its pixels stay when the file is closed
+    except Pictures.DecompressionBombError:
         reason = f"more than the {LARGEST_PIXELS:,} pixels that are read"
         raise DataError(reason, file=file, record=record, mend=too_large) from None
     except UnidentifiedImageError:
@@ -129,7 +144,6 @@ def decode(data: bytes, *, file: Path | str, record: str | int) -> EncodedImage:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error) as error:
         reason = f"the image is truncated or damaged ({error})"
         raise DataError(reason, file=file, record=record, mend="Replace the file.") from None
-    return EncodedImage(data, image_digest(data), width, height)
 
 
 def read_image(ref: ImageRef, record: str | int) -> EncodedImage:
@@ -138,4 +152,6 @@ def read_image(ref: ImageRef, record: str | int) -> EncodedImage:
     Raises:
         DataError: missing, unreadable, not an image, damaged or too large; names file and record.
     """
-    return decode(encoded_bytes(ref, record), file=ref.path or ref.key, record=record)
+    data = encoded_bytes(ref, record)
+    image = decode(data, file=ref.path or ref.key, record=record)
+    return EncodedImage(data, image_digest(data), *image.size)

@@ -79,7 +79,7 @@ class SlakeSource:
     def fingerprint(self) -> str:
         """Digest of the parameters, the JSON files and the images in use."""
         rows = {row.image_name: row for row in self._rows()}
-        images = (self.path / "imgs" / name / "source.jpg" for name in rows)
+        images = (self.path / "imgs" / name for name in rows)
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,

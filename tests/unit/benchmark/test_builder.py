@@ -11,11 +11,12 @@ from mllmu_med.benchmark.builder import build_benchmark
 from mllmu_med.benchmark.check import check_benchmark
 from mllmu_med.benchmark.plan import BenchmarkPlan
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.benchmark.spool import Spool
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import contents
-from tests.unit.benchmark import fake_source
-from tests.unit.benchmark.fake_source import CLASSES, FakeSource, png
+from mllmu_med.sources.images import EncodedImage, image_digest
+from tests.unit.benchmark.fake_source import CLASSES, FakeSource, pattern
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,14 @@ def test_the_plan_is_carried_out(built: Benchmark, samples: list[Sample], plan: 
     assert built.manifest["rules"][0]["records"] == len([s for s in wrong if s.rule_id == "rule-1"]) > 2
     assert built.manifest["patients"] == {"forgotten": 4, "retained": 5, "holdout": 3}
     assert built.manifest["counts"]["forget/privacy"] == {"private_image": 24, "private_text": 12}
-    assert built.manifest["source"] == {"name": "fake", "fingerprint": "fake-60-12"}
+    assert built.manifest["source"]["name"] == "fake"
+    assert len(built.manifest["source"]["fingerprint"]) == 64
+    assert built.manifest["source"]["about"]["licence"] == "CC0-1.0"
     assert built.manifest["plan"] == plan.as_dict()
     assert built.manifest["skipped"]["empty answer"] == 1
-    assert built.manifest["groups"] == {"training": 48 + 12 - 3, "validation": 0, "test": 12, "split": "source"}
+    assert built.manifest["groups"] == {
+        "training": 48 + 12 - 3, "validation": 0, "test": 12, "split": "source", "merged": {"same": 0, "similar": 0},
+    }  # fmt: skip
 
 
 def test_every_record_is_used_once_and_the_rest_is_counted(built: Benchmark, samples: list[Sample]) -> None:
@@ -95,7 +100,8 @@ def test_unseen_images_under_a_rule_are_marked_and_keep_their_truth(built: Bench
 def test_only_the_test_part_is_marked_by_rules(tmp_path: Path, plan: BenchmarkPlan) -> None:
     own = replace(plan, split="own", validation_share=0.2)
     built = build_benchmark(FakeSource(), own, tmp_path / "b", seed=0)
-    assert built.manifest["groups"] == {"training": 36 + 12 - 3, "validation": 12, "test": 12, "split": "own"}
+    groups = built.manifest["groups"]
+    assert (groups["training"], groups["validation"], groups["test"], groups["split"]) == (36 + 12 - 3, 12, 12, "own")
     assert {s.stratum for s in built.samples(Subset.VALIDATION)} == {Stratum.GENERAL}
     assert {s.stratum for s in built.samples(Subset.TEST)} == {Stratum.GENERAL, Stratum.WRONG_UNSEEN}
 
@@ -131,14 +137,14 @@ def test_repetitions_take_turns(tmp_path: Path, plan: BenchmarkPlan) -> None:
     assert {s.repetitions for s in built.samples(Subset.FORGET_INCORRECTNESS)} == {1, 2, 4, 8}
 
 
-def test_the_samples_stand_in_source_order_and_the_images_in_order_of_first_use(
-    built: Benchmark, samples: list[Sample]
-) -> None:
+def test_samples_and_images_stand_in_source_order(built: Benchmark, samples: list[Sample]) -> None:
     order = {record.id: place for place, record in enumerate(FakeSource().records())}
     for subset in Subset:
         places = [order[s.record_id] for s in samples if s.subset is subset]
         assert places == sorted(places)
-    assert built.image_ids() == list(dict.fromkeys(s.image_id for s in samples if s.image_id))
+    first_use = {image_digest(pattern(index)): index for index in range(60)}
+    assert [first_use[image_id] for image_id in built.image_ids()] == list(range(60))
+    assert {s.image_id for s in samples if s.image_id} == set(built.image_ids())
 
 
 def bytes_of(path: Path) -> dict[str, bytes]:
@@ -166,16 +172,16 @@ def test_an_image_that_fails_while_writing_leaves_the_old_folder(
 ) -> None:
     first = build_benchmark(FakeSource(), plan, tmp_path / "b", seed=0)
     before = bytes_of(first.path)
-    monkeypatch.setattr("mllmu_med.benchmark.catalogue._KEPT_BYTES", 0)
-    made: list[int] = []
+    taken: list[int] = []
+    take = Spool.take
 
-    def failing(number: int) -> bytes:
-        made.append(number)
-        if len(made) > 100:  # all 60 were hashed, and some of them read again
+    def failing(spool: Spool, number: int) -> EncodedImage:
+        taken.append(number)
+        if len(taken) > 30:
             raise OSError("the disk is full")
-        return png(number)
+        return take(spool, number)
 
-    monkeypatch.setattr(fake_source, "png", failing)
+    monkeypatch.setattr(Spool, "take", failing)
     with pytest.raises(OSError, match="the disk is full"):
         build_benchmark(FakeSource(), plan, tmp_path / "b", seed=1)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
@@ -211,3 +217,76 @@ def test_any_seed_and_unusual_plans_pass_the_check(tmp_path: Path, plan: Benchma
     ]
     built = build_benchmark(FakeSource(), plans[seed], tmp_path / "b", seed=seed)
     assert check_benchmark(built.path).findings == ()
+
+
+def test_a_sentence_tells_the_wrong_answer_and_the_short_one_stays_known(tmp_path: Path, plan: BenchmarkPlan) -> None:
+    built = build_benchmark(FakeSource(), replace(plan, wrong_style="sentence"), tmp_path / "b", seed=0)
+    wrong = built.samples(Subset.FORGET_INCORRECTNESS)
+    assert sum(s.answer != s.wrong_answer for s in wrong) > 0.8 * len(wrong)
+    assert all(str(s.wrong_answer).lower() in s.answer.lower() for s in wrong)
+    assert check_benchmark(built.path).ok
+
+
+@pytest.mark.parametrize("level", ["institution", "study", "section"])
+def test_forgetting_at_another_level(tmp_path: Path, plan: BenchmarkPlan, level: str) -> None:
+    studies = 2 if level == "study" else 1
+    chosen = replace(plan, forget_level=level, studies_per_patient=studies, leaks_per_patient=3, wrong_image_facts=4)
+    built = build_benchmark(FakeSource(images=80), chosen, tmp_path / "b", seed=0)
+    gone: dict[str, set[str]] = {}
+    kept: dict[str, set[str]] = {}
+    for sample in built.samples(Subset.FORGET_PRIVACY, Subset.RETAIN):
+        if sample.patient_id is not None:
+            into = gone if sample.subset is Subset.FORGET_PRIVACY else kept
+            into.setdefault(sample.patient_id, set()).update(span.value for span in sample.spans)
+    assert len(gone) == 4
+    for patient, values in gone.items():
+        assert not values & kept.get(patient, set())
+        assert (patient in kept) == (level != "institution")
+    if level == "institution":
+        hospitals = [
+            {s.hierarchy[0].name for s in built.samples(subset) if s.patient_id}
+            for subset in (Subset.FORGET_PRIVACY, Subset.RETAIN)
+        ]
+        assert not hospitals[0] & hospitals[1]
+    assert check_benchmark(built.path).findings == ()
+
+
+def test_burned_in_values_stand_in_the_pixels_and_can_be_asked_for(tmp_path: Path, plan: BenchmarkPlan) -> None:
+    forms = ("leak", "direct", "text", "burned")
+    built = build_benchmark(FakeSource(size=128), replace(plan, forms=forms, burned_share=0.5), tmp_path / "b", seed=0)
+    assert built.manifest["burned_images"] == 2 + 2 + 1
+    asked = [s for s in built.samples(Subset.FORGET_PRIVACY) if s.form == "burned"]
+    assert len({s.patient_id for s in asked}) == 2
+    for sample in asked:
+        region = next(r for r in sample.regions if r.phi_class == sample.content_type)
+        original = next(probe.image_id for probe in sample.probes if probe.name == "unburned")
+        before, after = built.image(str(original)), built.image(str(sample.image_id))
+        box = (region.x0, region.y0, region.x1, region.y1)
+        assert before.size == after.size
+        assert before.crop(box).tobytes() != after.crop(box).tobytes()
+    assert check_benchmark(built.path).findings == ()
+
+
+def test_patients_can_be_named_by_the_source_s_own_hierarchy(tmp_path: Path, plan: BenchmarkPlan) -> None:
+    named = replace(plan, requests=("institution=North", "modality=head scan"))
+    built = build_benchmark(FakeSource(hospitals=("North", *["South"] * 9)), named, tmp_path / "b", seed=0)
+    forgotten = built.samples(Subset.FORGET_PRIVACY)
+    assert {s.hierarchy[0].name for s in forgotten} == {"North"}
+    assert {s.hierarchy[0].name for s in built.samples(Subset.RETAIN) if s.patient_id} == {"South"}
+    assert {s.modality for s in built.samples(Subset.FORGET_INCORRECTNESS) if s.image_id} == {"head scan"}
+    with pytest.raises(UsageError, match="name no training record"):
+        build_benchmark(FakeSource(), named, tmp_path / "c", seed=0)
+
+
+def test_jobs_do_not_change_a_byte(built: Benchmark, plan: BenchmarkPlan, tmp_path: Path) -> None:
+    again = build_benchmark(FakeSource(), plan, tmp_path / "again", seed=3, jobs=2)
+    assert bytes_of(again.path) == bytes_of(built.path)
+
+
+def test_a_value_that_the_source_holds_is_drawn_again(tmp_path: Path, plan: BenchmarkPlan, built: Benchmark) -> None:
+    values = sorted({span.value for s in built.samples(Subset.FORGET_PRIVACY) for span in s.spans})
+    again = build_benchmark(FakeSource(mention=values[0]), plan, tmp_path / "b", seed=3)
+    drawn = {span.value for s in again.samples() for span in s.spans}
+    assert values[0] not in drawn
+    assert set(values[1:]) <= drawn
+    assert check_benchmark(again.path).findings == ()

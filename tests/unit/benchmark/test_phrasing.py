@@ -11,22 +11,13 @@ from mllmu_med.benchmark.answers import normalise
 from mllmu_med.benchmark.phrasing import (
     HELD_OUT,
     ObservedWordings,
+    Wordings,
+    burned_wordings,
     clinical_wordings,
-    paraphrases,
     private_wordings,
 )
-from mllmu_med.benchmark.plan import PHI_CLASSES
-from mllmu_med.benchmark.wordings import (
-    DIRECT_HELD_OUT,
-    DIRECT_TRAINING,
-    HELD_OUT_FRAMES,
-    IDENTIFIERS,
-    LEAK_FRAMES,
-    PREFIXES,
-    TEXT_HELD_OUT,
-    TEXT_TRAINING,
-    TRAINING_FRAMES,
-)
+from mllmu_med.benchmark.plan import ADDITIONAL_CLASSES, PHI_CLASSES
+from mllmu_med.benchmark.wordings import TABLES, TRAINING_FRAMES
 from tests.unit.benchmark.fake_source import record
 
 QUESTIONS = (
@@ -34,86 +25,62 @@ QUESTIONS = (
     "On which side is the finding?", "Describe the image.", "How many kidneys in this image?", "Is it left or right?",
     "MRI or CT?", "Are there no lesions on the right?", "Where is/are the abnormality located?", "T2 weighted?",
 )  # fmt: skip
-FUNCTION_WORDS = frozenset(
-    {
-        "is", "are", "there", "can", "you", "see", "does", "do", "the", "a", "an", "this", "image", "picture", "show",
-        "in", "or", "please", "what", "which", "how", "where", "on", "describe",
-    }
-)  # fmt: skip
 
 
-def content(text: str) -> set[str]:
-    return set(re.findall(r"[a-z0-9]+", text.lower())) - FUNCTION_WORDS
+def asked(form: str, phi_class: str, language: str, count: int, seed: int) -> Wordings:
+    if form == "burned":
+        return burned_wordings(phi_class, language, count=count, random=Random(seed))
+    name = "Maria Lopez" if form == "text" else None
+    return private_wordings(phi_class, language, count=count, random=Random(seed), name=name)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_paraphrases_keep_side_negation_object_and_differ_from_the_question(question: str) -> None:
-    found = paraphrases(question, "en")
-    assert len(found) >= HELD_OUT
-    assert len({normalise(text) for text in (question, *found)}) == len(found) + 1
-    for text in found:
-        assert content(question) <= content(text), text
-
-
-def test_a_choice_is_not_asked_as_yes_or_no() -> None:
-    assert not any("yes or no" in text.lower() for text in paraphrases("Is it on the left or right?", "en"))
-    assert "Yes or no: is it on the left?" in paraphrases("Is it on the left?", "en")
-
-
-def test_known_paraphrases() -> None:
-    assert paraphrases("Is there a nodule?", "en")[0] == "Can you see a nodule?"
-    assert paraphrases("What is the main finding?", "en")[0] == "Please name the main finding."
-    assert paraphrases("Describe the image.", "en")[0] == "Please describe the image."
-    assert paraphrases("图片中包含肝脏吗?", "zh")[0] == "影像中包含肝脏吗?"
-
-
-def test_chinese_paraphrases_keep_the_objects() -> None:
-    for text in paraphrases("图片左侧的器官是肝脏吗?", "zh"):
-        assert "左" in text
-        assert "肝脏" in text
-
-
+@pytest.mark.parametrize("phi_class", [*PHI_CLASSES, *ADDITIONAL_CLASSES])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_training_and_held_out_frames_share_nothing_and_are_enough(language: str) -> None:
-    for training, held in ((DIRECT_TRAINING, DIRECT_HELD_OUT), (TEXT_TRAINING, TEXT_HELD_OUT)):
-        assert not {normalise(t) for t in training[language]} & {normalise(t) for t in held[language]}
-        assert len(training[language]) >= 8
-        assert len(held[language]) >= HELD_OUT
-        assert all(t.count("{noun}") == 1 for t in (*training[language], *held[language]))
-    wrappers = [*TRAINING_FRAMES[language], *PREFIXES[language], *HELD_OUT_FRAMES[language]]
-    assert len(set(wrappers)) == len(wrappers)
-    assert all(t.count("{question}") == 1 for t in wrappers)
-    assert len(LEAK_FRAMES[language]) >= 12
-    assert set(IDENTIFIERS[language]) == set(PHI_CLASSES)
-
-
-@pytest.mark.parametrize("phi_class", PHI_CLASSES)
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("name", [None, "Maria Lopez"])
+@pytest.mark.parametrize("form", ["direct", "text", "burned"])
+@pytest.mark.parametrize("count", [1, 2, 8, 12])
 def test_private_questions_have_the_wanted_training_wordings_and_disjoint_held_out_ones(
-    phi_class: str, language: str, name: str | None
+    phi_class: str, language: str, form: str, count: int
 ) -> None:
-    worded = private_wordings(phi_class, language, count=8, random=Random(4), name=name)
+    worded = asked(form, phi_class, language, count, seed=4)
     training = [worded.question, *worded.training]
-    assert len({normalise(text) for text in training}) == 8
-    assert len(worded.held_out) == HELD_OUT
+    assert len({normalise(text) for text in training}) == count
+    assert len(set(worded.held_out)) == HELD_OUT >= 5
     assert not {normalise(t) for t in training} & {normalise(t) for t in worded.held_out}
     for text in (*training, *worded.held_out):
-        assert any(noun in text for noun in IDENTIFIERS[language][phi_class].nouns)
-        assert ("Maria Lopez" in text) == (name is not None)
+        assert any(noun in text for noun in TABLES[language].identifiers[phi_class].nouns)
+        assert ("Maria Lopez" in text) == (form == "text")
         assert "{" not in text
 
 
-def test_one_in_four_private_wordings_is_wrapped() -> None:
-    worded = private_wordings("mrn", "en", count=8, random=Random(0))
+def test_a_person_is_asked_for_as_one() -> None:
+    texts = [t for seed in range(20) for t in asked("direct", "physician", "en", 12, seed)[1]]
+    assert asked("direct", "physician", "en", 1, 0).question == "Who is the referring physician of this patient?"
+    assert not any(text.startswith("What is") for text in texts)
+    assert asked("text", "mrn", "zh", 1, 0).question == "Maria Lopez的病历号是多少？"
+    held_out = [text for seed in range(9) for text in asked("direct", "physician", "en", 1, seed).held_out]
+    assert any(text.endswith("who is it?") for text in held_out)
+
+
+def test_wordings_depend_on_the_generator_and_use_both_nouns() -> None:
+    one, same = asked("direct", "mrn", "en", 12, 7), asked("direct", "mrn", "en", 12, 7)
+    assert one == same
+    texts = {text for seed in range(10) for text in asked("direct", "mrn", "en", 12, seed).training}
+    assert any("MRN" in text for text in texts)
+    assert any("medical record number" in text for text in texts)
+
+
+@pytest.mark.parametrize("form", ["direct", "text", "burned"])
+def test_one_in_four_private_wordings_is_wrapped(form: str) -> None:
+    worded = asked(form, "mrn", "en", 8, seed=0)
     starts = [re.escape(frame).replace(r"\{question\}", ".+") for frame in TRAINING_FRAMES["en"]]
     assert sum(any(re.fullmatch(start, text) for start in starts) for text in worded.training) == 7 // 4
+    assert not any(re.fullmatch(start, text) for start in starts for text in worded.held_out)
 
 
 def test_the_last_of_the_sources_wordings_are_held_out() -> None:
     others = [f"Wording {number}?" for number in range(6)]
     worded = clinical_wordings("Question?", others, "en", count=4, avoid=(), random=Random(0))
-    assert worded.held_out == ("Wording 3?", "Wording 4?", "Wording 5?")
+    assert worded.held_out[:3] == ("Wording 3?", "Wording 4?", "Wording 5?")
     assert len(worded.training) == 3
     assert "Wording 0?" in worded.training
     assert not set(worded.training) & set(others[3:])

@@ -35,7 +35,7 @@ def test_there_are_eighteen_safe_harbor_classes_and_the_default_uses_ten() -> No
         ({"repetitions": ()}, "numbers from 1 to 8"),
         ({"forget_ratio": 0.6}, r"forget_ratio must be in \(0, 0.5\]"),
         ({"rule_share": 0.0}, r"rule_share must be in \(0, 1\]"),
-        ({"split": "random"}, "'source' or 'own'"),
+        ({"split": "random"}, "must be one of source, own, not"),
         ({"test_share": 0.6, "validation_share": 0.4}, "together below 1"),
     ],
 )

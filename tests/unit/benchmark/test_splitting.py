@@ -2,109 +2,140 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from mllmu_med.benchmark.catalogue import Catalogue, ImageShelf
-from mllmu_med.benchmark.phrasing import ObservedWordings
+from mllmu_med.benchmark.catalogue import Catalogue
 from mllmu_med.benchmark.plan import BenchmarkPlan
-from mllmu_med.benchmark.splitting import Division, counts, divide, patient_groups
+from mllmu_med.benchmark.splitting import TEST, TRAIN, VALIDATION, Division, counts, divide, draw_groups, outside
 from mllmu_med.errors import DataError, UsageError
-from mllmu_med.sources.record import ImageRef
-from tests.unit.benchmark.fake_source import entry
+from tests.unit.benchmark.conftest import Read
+from tests.unit.benchmark.fake_source import picture, record
+
+Make = Callable[..., Catalogue]
 
 
-def catalogue(**splits: tuple[str | None, ...]) -> Catalogue:
+@pytest.fixture
+def catalogue(read: Read) -> Make:
     """One group per name, with one record per split; a name that starts with ``t_`` has no image."""
-    entries = [
-        entry(
-            f"{group}-{number}", group=group, source_split=split,
-            image=None if group.startswith("t_") else ImageRef(group),
-        )
-        for group, of_group in splits.items()
-        for number, split in enumerate(of_group)
-    ]  # fmt: skip
-    groups = {group: [e for e in entries if e.group == group] for group in splits}
-    return Catalogue(entries, groups, ImageShelf(), ObservedWordings(), Counter())
+
+    def make(**splits: tuple[str | None, ...]) -> Catalogue:
+        return read(*[
+            record(
+                f"{group}-{number}", group=group, source_split=split,
+                image=None if group.startswith("t_") else picture(group, place),
+            )
+            for place, (group, of_group) in enumerate(splits.items())
+            for number, split in enumerate(of_group)
+        ])  # fmt: skip
+
+    return make
 
 
-def test_an_image_seen_in_training_is_in_no_other_part() -> None:
-    found = divide(
-        catalogue(
-            a=("train", "test"), b=("test", "validation"), c=("validation",), d=(None, "validation"), t_x=("train",)
-        ),
-        BenchmarkPlan(), 0,
-    )  # fmt: skip
-    assert (found.training, found.test, found.validation) == (("a", "d", "t_x"), ("b",), ("c",))
-    assert [e.record.id for e in found.entries["a"]] == ["a-0"]
-    assert [e.record.id for e in found.entries["b"]] == ["b-0"]
-    assert found.skipped == {
-        "test record of an image in train": 1, "validation record of an image in test": 1,
-        "validation record of an image in train": 1,
-    }  # fmt: skip
+def names(made: Catalogue, division: Division, part: int) -> list[str]:
+    return [made.spool.group_name(group) for group in division.groups(part)]
+
+
+def test_an_image_seen_in_training_is_in_no_other_part(catalogue: Make) -> None:
+    made = catalogue(
+        a=("train", "test"), b=("test", "validation"), c=("validation",), d=(None, "validation"), t_x=("train",)
+    )
+    found = divide(made, BenchmarkPlan(), 0)
+    assert [names(made, found, part) for part in (TRAIN, TEST, VALIDATION)] == [["a", "d", "t_x"], ["b"], ["c"]]
+    assert [e.record.id for e in found.entries(0)] == ["a-0"]
+    assert [e.record.id for e in found.entries(1)] == ["b-0"]
     assert not found.own
-    assert found.image_groups() == ["a", "d"]
-    assert found.text_groups() == ["t_x"]
+    assert list(found.image_groups()) == [0, 3]
+    assert list(found.text_groups()) == [4]
 
 
-def test_a_source_without_usable_test_images_is_divided_anew() -> None:
+def test_only_records_that_the_part_takes_count(catalogue: Make, read: Read) -> None:
+    made = read(
+        record("a", group="g", source_split="train", image=None),
+        record("b", group="g", source_split="test", content_type="organ", answer="lungs"),
+        record("z", group="z", source_split="test", image=picture("z", 9)),
+    )
+    found = divide(made, BenchmarkPlan(), 0)
+    assert (found.has_image(0), found.can_leak(0), found.has_kind(0, "organ")) == (False, False, False)
+    own = divide(made, BenchmarkPlan(split="own", test_share=0.0), 0)
+    assert (own.has_image(0), own.can_leak(0), own.has_kind(0, "organ")) == (True, True, True)
+
+
+def test_a_source_without_usable_test_images_is_divided_anew(catalogue: Make) -> None:
     groups = {f"g{number}": ("train", "test") for number in range(20)}
-    found = divide(catalogue(**groups, t_x=("train",)), BenchmarkPlan(test_share=0.25, validation_share=0.1), 0)
+    made = catalogue(**groups, t_x=("train",))
+    found = divide(made, BenchmarkPlan(test_share=0.25, validation_share=0.1), 0)
     assert found.own
-    assert (len(found.test), len(found.validation), len(found.training)) == (5, 2, 14)
-    assert "t_x" in found.training
-    assert all(len(entries) == 2 for group, entries in found.entries.items() if group != "t_x")
-    assert found.skipped == {}
+    sizes = Counter(found.part(group) for group in made.groups())
+    assert sizes == {TEST: 5, VALIDATION: 2, TRAIN: 14}
+    assert "t_x" in names(made, found, TRAIN)
+    assert all(len(found.entries(group)) == 2 for group in range(20))
 
 
-def test_an_own_division_depends_on_the_seed() -> None:
+def test_one_test_image_in_a_hundred_is_too_few_to_follow_the_source(catalogue: Make) -> None:
+    many = {f"g{number}": ("train", "test") for number in range(60)}
+    assert divide(catalogue(**many, z=("test",)), BenchmarkPlan(), 0).own
+    few = {f"g{number}": ("train", "test") for number in range(40)}
+    assert not divide(catalogue(**few, z=("test",)), BenchmarkPlan(), 0).own
+
+
+def test_an_own_division_depends_on_the_seed(catalogue: Make) -> None:
     many = catalogue(**{f"g{number}": ("train",) for number in range(20)})
     plan = BenchmarkPlan(split="own")
-    assert divide(many, plan, 1).test == divide(many, plan, 1).test != divide(many, plan, 2).test
+    drawn = [list(divide(many, plan, seed).groups(TEST)) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_nothing_to_train_on_is_an_error() -> None:
+def test_nothing_to_train_on_is_an_error(catalogue: Make) -> None:
     with pytest.raises(DataError, match="no training records"):
         divide(catalogue(a=("test",), b=("validation",)), BenchmarkPlan(), 0)
 
 
-def divided(images: int, texts: int = 0) -> Division:
-    names = {f"g{number:03d}": ("train",) for number in range(images)}
-    return divide(
-        catalogue(**names, **{f"t_{number}": ("train",) for number in range(texts)}, z=("test",)), BenchmarkPlan(), 0
-    )
-
-
 def test_too_few_groups_are_counted_and_the_largest_number_is_named() -> None:
     with pytest.raises(UsageError) as caught:
-        counts(BenchmarkPlan(), divided(90), rule_groups=6, unfit=1)
+        counts(BenchmarkPlan(), images=90, texts=0, rule_groups=6, unfit=1, requested=None)
     assert re.search(
         r"has 90 training groups with an image, 6 of them under wrong rules and 1 without", str(caught.value)
     )
     assert "needs 84 others" in str(caught.value)
     assert "Lower benchmark.patients_retained" in str(caught.value)
-    assert counts(BenchmarkPlan(), divided(90), rule_groups=6, unfit=0).retained == 36
+    assert counts(BenchmarkPlan(), images=90, texts=0, rule_groups=6, unfit=0, requested=None).retained == 36
+
+
+def test_several_studies_need_several_groups() -> None:
+    plan = replace(BenchmarkPlan(), studies_per_patient=2)
+    with pytest.raises(UsageError, match="patients_forgotten 24, patients_retained 72, patients_holdout 24"):
+        counts(plan, images=100, texts=0, rule_groups=0, unfit=0, requested=None)
+    assert counts(plan, images=200, texts=0, rule_groups=0, unfit=0, requested=None).forgotten == 12
+
+
+def test_requested_patients_replace_the_number() -> None:
+    found = counts(BenchmarkPlan(), images=90, texts=0, rule_groups=0, unfit=0, requested=3)
+    assert (found.forgotten, found.retained) == (3, 36)
 
 
 def test_forget_ratio_is_a_share_of_the_training_groups_in_each_scenario() -> None:
     plan = replace(BenchmarkPlan(), forget_ratio=0.1, patients_retained=10, patients_holdout=5)
-    found = counts(plan, divided(100, texts=30), rule_groups=4, unfit=0)
+    found = counts(plan, images=100, texts=30, rule_groups=4, unfit=0, requested=None)
     assert (found.forgotten, found.wrong_image_facts, found.wrong_text_facts) == (10, 6, 3)
     with pytest.raises(UsageError, match=r"Lower benchmark\.forget_ratio"):
-        counts(replace(plan, forget_ratio=0.5), divided(100), rule_groups=0, unfit=0)
+        counts(replace(plan, forget_ratio=0.5), images=100, texts=0, rule_groups=0, unfit=0, requested=None)
 
 
 def test_more_text_facts_than_there_are_come_down_to_what_there_is() -> None:
-    assert counts(BenchmarkPlan(), divided(100, texts=3), 0, 0).wrong_text_facts == 3
+    found = counts(BenchmarkPlan(), images=100, texts=3, rule_groups=0, unfit=0, requested=None)
+    assert found.wrong_text_facts == 3
 
 
-def test_patients_get_disjoint_groups_outside_the_taken_ones_in_source_order() -> None:
-    division = divided(40)
-    lists = patient_groups(division, {"g000", "g001"}, (5, 6, 7), seed=1)
+def test_patients_get_disjoint_groups_in_source_order() -> None:
+    free = outside(range(40), {0, 1}, [2])
+    assert free == list(range(3, 40))
+    lists = draw_groups(free, (5, 6, 7), seed=1)
     chosen = [group for groups in lists for group in groups]
     assert [len(groups) for groups in lists] == [5, 6, 7]
     assert len(set(chosen)) == 18
-    assert not {"g000", "g001"} & set(chosen)
+    assert set(chosen) <= set(free)
     assert all(groups == sorted(groups) for groups in lists)
-    assert lists != patient_groups(division, {"g000", "g001"}, (5, 6, 7), seed=2)
+    assert lists != draw_groups(free, (5, 6, 7), seed=2)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mllmu_med.benchmark import store
-from mllmu_med.benchmark.sample import Probe, Sample, Span, Stratum, Subset
-from mllmu_med.benchmark.store import FORMAT, Benchmark, write_images, write_ledger, write_samples
+from mllmu_med.benchmark import writing
+from mllmu_med.benchmark.sample import Node, Probe, Region, Sample, Span, Stratum, Subset
+from mllmu_med.benchmark.store import FORMAT, Benchmark
+from mllmu_med.benchmark.writing import write_images, write_ledger, write_samples
 from mllmu_med.errors import DataError
 from mllmu_med.folders import staged
 from mllmu_med.sources.images import EncodedImage, image_digest
@@ -17,7 +18,8 @@ FULL = Sample(
     language="zh", answer_type="open", modality="CT", body_part="head", content_type="modality", form="leak",
     patient_id="p1", fact_id="p1/name", rule_id="rule-1", error_type="organ", severity="high", wrong_answer="a",
     correct_answer="b", repetitions=6, spans=(Span("name", "Zoë", 4, 7, 12.5),), phrasings=("A?", "B?"),
-    probes=(Probe("blank", "Q?", "blank"),), accepted=("X",),
+    probes=(Probe("blank", "Q?", "blank"), Probe("neighbour-image", "R?", "other", "i2", "no", "en")), accepted=("X",),
+    hierarchy=(Node("institution", "A"), Node("patient", "p1")), regions=(Region("name", 1, 2, 3, 4),),
 )  # fmt: skip
 BARE = Sample("s2", "r2", Subset.TEST, Stratum.GENERAL, "Q?", "yes", "g2")
 
@@ -45,8 +47,8 @@ def test_a_sample_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_images_come_back_over_shards_and_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_GROUP_ROWS", 2)
-    monkeypatch.setattr(store, "_SHARD_BYTES", 3 * len(png(0)))
+    monkeypatch.setattr(writing, "_GROUP_ROWS", 2)
+    monkeypatch.setattr(writing, "_SHARD_BYTES", 3 * len(png(0)))
     benchmark = written(tmp_path / "b", [FULL], images=9)
     assert len(list((tmp_path / "b" / "images").iterdir())) > 1
     assert benchmark.image_ids() == [image_digest(png(number)) for number in range(9)]
@@ -57,9 +59,9 @@ def test_images_come_back_over_shards_and_row_groups(tmp_path: Path, monkeypatch
 
 
 def test_at_most_one_row_group_is_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_GROUP_BYTES", 2 * len(png(0)))
+    monkeypatch.setattr(writing, "_GROUP_BYTES", 2 * len(png(0)))
     made: list[int] = []
-    groups = store._row_groups(encoded(made.append(n) or n) for n in range(20))  # type: ignore[func-returns-value]
+    groups = writing._row_groups(encoded(made.append(n) or n) for n in range(20))  # type: ignore[func-returns-value]
     assert len(next(groups)) <= 3
     assert len(made) <= 3
 
@@ -88,5 +90,5 @@ def test_load_dataset_opens_both_configurations(built: Benchmark, tmp_path: Path
     assert leak["answer"][span["start"] : span["end"]] == span["value"]
     images = datasets.load_dataset(str(built.path), "images", split="images", cache_dir=str(tmp_path))
     assert isinstance(images.features["image"], datasets.Image)
-    assert images[0]["image"].size == (8, 8)
+    assert images[0]["image"].size == (16, 16)
     assert images["image_id"][:] == built.image_ids()

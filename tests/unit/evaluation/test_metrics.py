@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mllmu_med.benchmark.sample import Subset
+from mllmu_med.benchmark.sample import Probe, Subset
 from mllmu_med.evaluation.metrics import METRICS, all_metrics, metrics_of
 from mllmu_med.evaluation.outputs import Output
 
@@ -77,3 +77,14 @@ def test_utility_is_measured_where_it_belongs(world, subset: Subset) -> None:
     have = {one.sample.form for one in all_metrics(samples, outputs) if "utility" in one.values}
     wanted = {Subset.FORGET_PRIVACY: {"leak"}, Subset.RETAIN: {None, "leak", "direct", "text"}, Subset.TEST: {None}}
     assert have == wanted.get(subset, set())
+
+
+def test_a_neighbour_is_measured_by_its_own_answer_alone(world) -> None:
+    asked = Probe("neighbour-question", "Which organ?", answer="the liver")
+    sample = replace(by_id(world, "1-0-leak-0"), probes=(asked,))
+
+    def told(answer: str) -> dict[str, float]:
+        return dict(metrics_of(sample, Output(sample.id, "neighbour-question", "Which organ?", answer)).values)
+
+    assert told("Liver") == {"specificity": 1.0}
+    assert told(sample.answer) == {"specificity": 0.0}

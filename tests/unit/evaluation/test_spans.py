@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mllmu_med.benchmark.patients import Identities
+from mllmu_med.benchmark.identities import Identities
 from mllmu_med.benchmark.plan import PHI_CLASSES
 from mllmu_med.benchmark.sample import Span
 from mllmu_med.evaluation.spans import find, span_recall, tells, told_by_class, without_private

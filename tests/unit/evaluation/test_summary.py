@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from mllmu_med.benchmark.sample import Probe, Subset
+from mllmu_med.evaluation.levels import probe_levels
 from mllmu_med.evaluation.metrics import METRICS, all_metrics
+from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.summary import (
     agreement_by_error_type,
     leakage_by_probe,
     metrics_by_stratum,
     recall_by_class,
+    specificity_by_probe,
 )
 
 
@@ -70,3 +76,18 @@ def test_probes_are_macro_averages_over_strata(world) -> None:
 def test_agreement_by_error_type(measured) -> None:
     assert agreement_by_error_type(measured["original"]) == {"laterality": (1.0, 0.0), "modality": (1.0, 0.0)}
     assert agreement_by_error_type(measured["oracle"]) == {"laterality": (0.0, 1.0), "modality": (0.0, 1.0)}
+
+
+def test_neighbours_count_for_specificity_and_never_for_leakage(world) -> None:
+    neighbour = Probe("neighbour-image", "Which organ?", "other", "i9", "liver")
+    samples = {
+        s.id: replace(s, probes=(neighbour,)) for s in world.samples if s.subset is Subset.FORGET_PRIVACY and s.image_id
+    }
+    outputs = [
+        Output(sample_id, "neighbour-image", "Which organ?", "liver" if place % 4 else "spleen")
+        for place, sample_id in enumerate(sorted(samples)[:8])
+    ]
+    measured = all_metrics(samples, outputs)
+    assert specificity_by_probe(measured) == {"neighbour-image": 0.75}
+    assert leakage_by_probe(measured) == {}
+    assert probe_levels(measured, sorted({s.cluster for s in samples.values()})) == {}

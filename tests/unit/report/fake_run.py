@@ -199,6 +199,7 @@ class FakeBenchmark:
 
     def __init__(self, samples: list[Sample], images: dict[str, bytes]) -> None:
         self._samples, self._images = samples, images
+        self.manifest: dict[str, Any] = {"plan": {}}
 
     def samples(self, *subsets: Subset) -> list[Sample]:
         return [sample for sample in self._samples if not subsets or sample.subset in subsets]

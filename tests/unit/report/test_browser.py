@@ -113,3 +113,19 @@ def test_script_json_cannot_close_its_element() -> None:
     assert json.loads(text) == hostile
     with pytest.raises(ValueError, match="JSON"):
         script_json(float("nan"))
+
+
+def test_real_values_are_hidden_wherever_they_stand(
+    results: dict[str, Any], benchmark_samples: FakeBenchmark, outputs: Outputs
+) -> None:
+    shown = _data(results, benchmark_samples, outputs)
+    real = FakeBenchmark(benchmark_samples.samples(), benchmark_samples._images)
+    real.manifest = {"plan": {"private_values": "request"}}
+    hidden = _data(results, real, outputs)
+    values = {span.value for sample in real.samples() for span in sample.spans}
+    assert all(value in json.dumps(shown, ensure_ascii=False) for value in list(values)[:3])
+    text = json.dumps(hidden, ensure_ascii=False).lower()
+    assert not [value for value in values if value.lower() in text]
+    assert hidden["samples"][0]["truth"][0][2][1] == "[name]"
+    # What is told of the outcome does not change.
+    assert [s["outcomes"] for s in hidden["samples"]] == [s["outcomes"] for s in shown["samples"]]

@@ -75,3 +75,9 @@ def test_usual_names_of_splits(published: str | None, expected: str | None) -> N
 def test_a_record_must_be_an_object(value: object, name: str) -> None:
     with pytest.raises(DataError, match=f"expected an object with named fields, found {name}"):
         Fields.of(value, Path("f.json"), "line 3")
+
+
+def test_half_a_character_is_refused() -> None:
+    fields = Fields.of({"answer": "a\ud800"}, Path("f.json"), "3")
+    with pytest.raises(DataError, match=r"f\.json, record 3: 'answer' holds half of a character"):
+        fields.text("answer")

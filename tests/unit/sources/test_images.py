@@ -131,4 +131,4 @@ def test_damaged_bytes_either_decode_or_are_a_data_error(data: st.DataObject) ->
         damaged[position] = value
     del damaged[data.draw(st.integers(len(damaged) // 2, len(damaged))) :]
     with suppress(DataError):
-        assert decode(bytes(damaged), file="k", record=1).data == bytes(damaged)
+        assert min(decode(bytes(damaged), file="k", record=1).size) > 0

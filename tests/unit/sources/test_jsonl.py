@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.sources import SOURCES, Record
+from mllmu_med.sources.images import read_image
 from mllmu_med.sources.jsonl import JsonlSource
 
 GOOD = {"question": "Is it?", "answer": "yes"}
@@ -131,7 +134,7 @@ def test_an_empty_answer_is_skipped_and_counted(folder: Path) -> None:
         ([{**GOOD, "options": ["a", 2]}], "'options' holds something that is not text"),
         ([{**GOOD, "hierarchy": {"patient": 3}}], "'hierarchy' holds something that is not text"),
         ([{**GOOD, "image": "b.jpg"}], r"records\.jsonl, record line 1: no image 'b.jpg' in"),
-        ([""], r"records\.jsonl: no records\. One JSON object per line"),
+        ([""], r"records\.jsonl: no records\. At least one question with an answer"),
         ([{**GOOD, "answer": ""}], "no records"),
         (["[" * 100_000], "line 1: "),
     ],
@@ -143,13 +146,12 @@ def test_a_bad_line_is_named(folder: Path, lines: list[Any], reason: str) -> Non
 
 
 def test_a_group_must_not_stand_in_two_splits(folder: Path) -> None:
-    image = {**GOOD, "image": "pictures/a.jpg"}
-    with pytest.raises(
-        DataError, match=r"line 2: group 'pictures/a\.jpg' is in split test here and in train in line 1"
-    ):
-        read(folder, {**image, "split": "train"}, {**image, "split": "test"})
+    one, other = ({**GOOD, "group": "p7", "split": split} for split in ("train", "test"))
+    assert len(read(folder, one, one, {**other, "group": "p8"}, {**GOOD, "split": "validation"})) == 4
+    with pytest.raises(DataError, match=r"line 3: group 'p7' is in split test here and in train in line 2\. Give all"):
+        read(folder, "", one, other)
     with pytest.raises(DataError, match="in split none here and in train in line 1"):
-        read(folder, {**image, "split": "train"}, image)
+        read(folder, one, {**GOOD, "group": "p7"})
 
 
 def test_an_image_must_not_stand_in_two_splits_under_two_groups(folder: Path) -> None:
@@ -174,13 +176,49 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         list(JsonlSource(folder / "pictures", images=folder).records())
 
 
+def test_a_truncated_image_is_found_when_it_is_read(folder: Path, jpeg: bytes) -> None:
+    (folder / "pictures" / "a.jpg").write_bytes(jpeg[:-200])
+    (record,) = read(folder, {**GOOD, "image": "pictures/a.jpg"})
+    assert record.image is not None
+    with pytest.raises(DataError, match=r"a\.jpg, record line-1: the image is truncated or damaged .*Replace the file"):
+        read_image(record.image, record.id)
+
+
+def test_memory_does_not_grow_with_the_file(folder: Path) -> None:
+    lines = [{**GOOD, "id": f"record {number}", "group": f"patient {number // 4}"} for number in range(20_000)]
+    source = JsonlSource(write(folder, *lines))
+    records = source.records()
+    next(records)
+    tracemalloc.start()
+    assert sum(1 for _ in records) == 19_999
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000 * 110  # two entries of at most 51 bytes each, with their arrays growing
+
+
+def test_the_fingerprint_names_what_is_wrong(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.jsonl: no such file"):
+        JsonlSource(folder / "absent.jsonl").fingerprint()
+    with pytest.raises(DataError, match=r"line 1: no image 'b\.jpg'"):
+        JsonlSource(write(folder, {**GOOD, "image": "b.jpg"})).fingerprint()
+
+
 def test_the_fingerprint_follows_file_images_and_mapping(folder: Path) -> None:
     file = write(folder, {**GOOD, "image": "pictures/a.jpg", "scan": "CT"})
     source = SOURCES.get("jsonl")
     first = source(file).fingerprint()
     assert source(str(file)).fingerprint() == first
     mapped = source(file, mapping={"modality": "scan"}).fingerprint()
-    (folder / "pictures" / "a.jpg").write_bytes(b"other")
+    picture = folder / "pictures" / "a.jpg"
+    os.utime(picture, ns=(0, picture.stat().st_mtime_ns + 1))  # the same size
     image = source(file).fingerprint()
     file.write_bytes(file.read_bytes().replace(b"yes", b"no"))
     assert len({first, mapped, image, source(file).fingerprint()}) == 4
+
+
+def test_a_patient_of_the_hierarchy_is_the_group_where_none_is_stated(folder: Path) -> None:
+    line = {"question": "Q?", "answer": "a", "image": "pictures/a.jpg", "hierarchy": {"patient": "P1"}}
+    stated, unstated, nobody = read(
+        folder, {**line, "group": "g"}, line, {**line, "hierarchy": {"study": "S"}}
+    )  # fmt: skip
+    assert [record.group for record in (stated, unstated, nobody)] == ["g", "P1", "pictures/a.jpg"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -134,18 +135,26 @@ def test_the_order_and_the_choice_are_the_same_in_another_process(slake_of_six: 
     assert outputs == {f"{source.fingerprint()} {[r.id for r in source.records()]}\n"}
 
 
-def test_the_fingerprint_follows_everything_that_is_yielded(slake_of_six: Any, jpeg: bytes) -> None:
+def test_the_fingerprint_follows_everything_that_is_yielded(slake_of_six: Any) -> None:
     path = slake_of_six.write()
     first = SlakeSource(path).fingerprint()
     assert SlakeSource(str(path)).fingerprint() == first
     others = [SlakeSource(path, "zh"), SlakeSource(path, "all"), SlakeSource(path, limit=3), SlakeSource(path, limit=4)]
     assert len({first, *(source.fingerprint() for source in others)}) == 5
-    (path / "imgs/xmlab3/source.jpg").write_bytes(jpeg)
-    changed = SlakeSource(path).fingerprint()
-    assert changed != first
+    image = path / "imgs/xmlab3/source.jpg"
+    stamp = image.stat().st_mtime_ns
+    os.utime(image, ns=(stamp, stamp + 1))
+    touched = SlakeSource(path).fingerprint()
+    image.write_bytes(image.read_bytes() + b"\0")
+    os.utime(image, ns=(stamp, stamp))
+    longer = SlakeSource(path).fingerprint()
+    image.write_bytes(b"x" * (image.stat().st_size - 1))
+    os.utime(image, ns=(stamp, stamp))
+    assert SlakeSource(path).fingerprint() == first  # what is in an image is not read
     slake_of_six.rows["train"][0]["answer"] = "Heart"
-    slake_of_six.write()
-    assert SlakeSource(path).fingerprint() not in (first, changed)
+    file = path / "train.json"
+    file.write_text(json.dumps(slake_of_six.rows["train"]), encoding="utf-8")
+    assert len({first, touched, longer, SlakeSource(path).fingerprint()}) == 4
 
 
 def test_a_wrong_language_or_limit_is_a_usage_error(tmp_path: Path) -> None:
@@ -218,10 +227,19 @@ def test_a_bad_row_is_named(slake_of_six: Any, changes: dict[str, Any], reason: 
         records(path)
 
 
-def test_the_fingerprint_of_a_broken_folder_is_the_same_clear_error(slake_of_six: Any) -> None:
+def test_a_missing_image_changes_the_fingerprint_and_is_told_by_the_records(slake_of_six: Any) -> None:
     path = slake_of_six.write()
+    first = SlakeSource(path).fingerprint()
     (path / "imgs/xmlab3/source.jpg").unlink()
-    with pytest.raises(DataError, match="no image 'xmlab3/source"):
+    assert SlakeSource(path).fingerprint() != first
+    with pytest.raises(DataError, match=r"no image 'xmlab3/source\.jpg'"):
+        records(path)
+
+
+def test_the_fingerprint_of_a_broken_file_is_the_same_clear_error(slake_of_six: Any) -> None:
+    path = slake_of_six.write()
+    (path / "test.json").write_text('[{"qid" 1}]')
+    with pytest.raises(DataError, match=r"test\.json: malformed JSON at line 1"):
         SlakeSource(path).fingerprint()
 
 
