@@ -113,16 +113,17 @@ class AnswerPools:
         around = _regions(record.answer) if error_type == "size" else frozenset()
         content = (record.language, record.content_type or content_kind(record) or "")
         by_content = self._by_content.get(content, {}) if content[1] else {}
-        for pool in (self._by_question.get(_asked(record), {}), by_content):
-            near = same_modality or (error_type == "finding" and bool(modality))  # no lung mass in a brain scan
-            for view in [_counted(pool, modality), *([] if near else [_counted(pool)])]:
-                # As many things as the right answer names, and in the same region of the body, if possible.
-                alike = {answer: times for answer, times in view.items() if len(items(answer)) == named}
-                close = {answer: times for answer, times in alike.items() if _regions(answer) & around}
-                chosen = next(filter(None, (_choose(pool, fits, random) for pool in (close, alike, view))), None)
-                if chosen is not None:
-                    return chosen
-        return None
+        near = same_modality or (error_type == "finding" and bool(modality))  # no lung mass in a brain scan
+        views = [
+            view
+            for pool in (self._by_question.get(_asked(record), {}), by_content)
+            for view in (_counted(pool, modality), *([] if near else [_counted(pool)]))
+        ]
+        # In the same region of the body if that matters, and as many things as the right answer names, if possible.
+        alike = [{text: times for text, times in view.items() if len(items(text)) == named} for view in views]
+        close = [{text: times for text, times in view.items() if _regions(text) & around} for view in alike]
+        ordered = [*close, *(pool for pair in zip(alike, views, strict=True) for pool in pair)]
+        return next(filter(None, (_choose(pool, fits, random) for pool in ordered)), None)
 
     def _test(self, record: Record, error_type: str, accepted: Collection[str]) -> Callable[[str], bool]:
         """Whether an answer can be the wrong one."""
@@ -201,10 +202,10 @@ def _counted(pool: _Pool, modality: str | None = None) -> Counter[str]:
 
 
 def _choose(pool: Mapping[str, int], fits: Callable[[str], bool], random: Random) -> str | None:
-    """One of the commonest answers that fit."""
+    """One of the commonest answers that fit; of several spellings of one thing the commonest."""
     found: list[str] = []
     for answer, _ in sorted(pool.items(), key=lambda item: (-item[1], item[0])):
-        if fits(answer):
+        if fits(answer) and all(contradicts(answer, known) for known in found):
             found.append(answer)
             if len(found) == _MOST_PLAUSIBLE:
                 break

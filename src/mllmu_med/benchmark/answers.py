@@ -14,7 +14,8 @@ from mllmu_med.benchmark.measures import ratio, same_quantity
 from mllmu_med.benchmark.vocabulary import broader_than, has_han, kind_of, meanings, normalise, with_broader
 
 __all__ = [
-    "NEGATIVES", "all_or_none", "choices", "contradicts", "fits_choice", "flipped", "is_yes_no_question", "items",
+    "NEGATIVES", "all_or_none", "choices", "contradicts", "denies", "fits_choice", "flipped", "is_yes_no_question",
+    "items",
     "like", "normalise", "number", "opposite_size", "other_side", "polarity", "same_word", "severity",
 ]  # fmt: skip
 
@@ -29,6 +30,7 @@ _ALL_OR_NONE = re.compile(
     r"\b(?:all|none|both|neither|any|either|some) (?:of|a|b|c|d)\b|\b[a-e] (?:and|or|&) [a-e]\b"
     r"|以上|均|都(?:是|不是|对)"
 )
+_DENIES = re.compile(r"\b(?:no|not|without|never|absent|absence|negative|denies|neither|nor)\b|无|未|没|否认|排除")
 _NEGATORS = frozenset({"not", "non", "without", "absent", "none", "不", "非", "未"})
 _SHORTEST_MISSPELT = 4
 _LONGEST_CHOICE = _LONGEST_ANSWER = 300  # signs; what is longer is a text
@@ -111,6 +113,11 @@ def polarity(answer: str) -> bool | None:
     return None
 
 
+def denies(answer: str) -> bool:
+    """Whether an answer says that something is not so: then another name or side in it can be as true."""
+    return _DENIES.search(normalise(answer)) is not None
+
+
 def other_side(answer: str, language: str) -> str | None:
     """The answer with left and right exchanged, or None where no side, or more than one, is named."""
     if language == "zh":
@@ -151,6 +158,8 @@ def contradicts(wrong: str, right: str) -> bool:
         return affirmed[0] != affirmed[1]
     if same_quantity(one, other) or same_grade(one, other):
         return False
+    if ratio(one, other) is not None:
+        return True
     counted = number(one), number(other)
     if None not in counted:
         return counted[0] != counted[1]

@@ -173,7 +173,7 @@ def _report(assembly: Assembly, tally: _Tally) -> dict[str, Any]:
             "validation": sum(1 for _ in division.groups(VALIDATION)),
             "test": sum(1 for _ in division.groups(TEST)),
             "split": "own" if division.own else "source",
-            "merged": {kind: assembly.catalogue.merged[kind] for kind in ("same", "similar")},
+            "merged": {kind: assembly.catalogue.merged[kind] for kind in ("same", "similar", "text")},
         },
         "skipped": dict(sorted(assembly.skipped.items())),
         "rewriter_fallbacks": assembly.fell_back,

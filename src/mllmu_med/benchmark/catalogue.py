@@ -134,7 +134,7 @@ class Catalogue:
         languages: records by language.
         skipped: counts of the source, by reason.
         content: digest of all records and images; equal for equal data wherever it lies.
-        merged: pairs of groups made one because of an image: ``same``, ``similar`` → number.
+        merged: pairs of groups made one, by reason: the ``same`` image, a ``similar`` one, or the same ``text``.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -185,7 +185,8 @@ def read_catalogue(
     """Stream the source once into ``folder``. Every image is decoded once; none is kept.
 
     Groups that share an image become one, so that no image stands in two parts; so do groups with images that are
-    the same to the eye (``merge_similar``): re-encoded, scaled, slightly brighter.
+    the same to the eye (``merge_similar``): re-encoded, scaled, slightly brighter; and groups with records without an
+    image that say the same in nearly the same words.
 
     Args:
         requests: what is to be forgotten by name, if anything.
@@ -254,7 +255,7 @@ class _Union:
 
 
 def _merge(catalogue: Catalogue, *, merge_similar: bool) -> None:
-    """Make groups one that share an image: the same key, the same bytes, or, if asked for, the same look."""
+    """Make groups one that share an image (the same key, the same bytes, or, if asked for, the same look) or a text."""
     import numpy as np
 
     spool = catalogue.spool
@@ -268,6 +269,8 @@ def _merge(catalogue: Catalogue, *, merge_similar: bool) -> None:
             home[image], last = group, image
     for first, later in spool.equal_images():
         catalogue.merged["same"] += union.merge(home[first], home[later])
+    for one, other in spool.equal_texts():
+        catalogue.merged["text"] += union.merge(one, other)
     if merge_similar and spool.images:
         bits = np.fromiter(spool.looks(), dtype=np.uint64, count=spool.images)
         for one, other in near_pairs(bits, spool.thumbnail):

@@ -12,6 +12,7 @@ from mllmu_med.benchmark.answers import (
     NEGATIVES,
     choices,
     contradicts,
+    denies,
     fits_choice,
     flipped,
     like,
@@ -67,8 +68,8 @@ def edit(record: Record, error_type: str, pools: AnswerPools, accepted: Collecti
         return Edit(error_type, change.text, change.severity)
     if error_type == "presence":
         return _denied(record, true)
-    if normalise(record.answer) in NEGATIVES:
-        return None  # "none" has no counterpart of its own kind
+    if normalise(record.answer) in NEGATIVES or denies(record.answer):
+        return None  # "none" has no counterpart of its own kind, and "no mass on the left" may be true of the right
     wrong = _wrong(record, error_type, pools, true, random)
     if wrong is None or not all(contradicts(wrong, answer) for answer in true):
         return None
@@ -88,7 +89,7 @@ def _denied(record: Record, true: Collection[str]) -> Edit | None:
 
 
 def _wrong(record: Record, error_type: str, pools: AnswerPools, true: Collection[str], random: Random) -> str | None:
-    """A candidate; the closed tables first, where the kind has one, then what the question offers, then the source."""
+    """A candidate: from the closed tables where the kind has one, else from the source, else from the question."""
     if error_type == "laterality":
         return other_side(record.answer, record.language)
     if record.options:
@@ -98,7 +99,7 @@ def _wrong(record: Record, error_type: str, pools: AnswerPools, true: Collection
     made = None
     if error_type == "size":
         made = opposite_size(record.answer, record.language) or _other_size(record.answer, random)
-    made = made or _offered(record, error_type, random) or pools.draw(record, error_type, true, random)
+    made = made or pools.draw(record, error_type, true, random) or _offered(record, error_type, random)
     if made is None and error_type == "count":
         return _other_count(record.answer, true, random)
     if made is None and error_type == "location":

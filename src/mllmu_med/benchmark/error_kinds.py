@@ -41,7 +41,7 @@ _SAYS_NOTHING = frozenset(
     {"", "knowledge", "kg", "other", "attribute", "attrib", "open", "closed", "general", "choice"}
 )
 _NAMES = ("modality", "organ", "finding", "drug")
-_LONGEST_SIDE = 6  # words; a side in a longer text is a detail of it
+_LONGEST_SIDE, _LONGEST_SIDE_SIGNS = 6, 8  # words, Chinese signs
 _FEWEST_WORDS, _FEWEST_SIGNS = 4, 6
 _LONGEST_NAME = 80  # signs; a longer answer is a text
 _DIGIT = re.compile(r"[\dⅠ-Ⅻ]|\b[IVX]+\b|[一二三四]")
@@ -96,6 +96,11 @@ def is_long(answer: str) -> bool:
     return len(answer.split()) >= _FEWEST_WORDS
 
 
+def _is_short(answer: str) -> bool:
+    """Whether a side in the answer is what it says, and not a detail of it."""
+    return len(answer.split()) <= _LONGEST_SIDE and (not has_han(answer) or len(answer) <= _LONGEST_SIDE_SIGNS)
+
+
 def error_types(record: Record) -> tuple[str, ...]:
     """The kinds of error that could fit the record, the most telling first; empty if none is known to.
 
@@ -108,7 +113,7 @@ def error_types(record: Record) -> tuple[str, ...]:
         found = ["knowledge" if kind not in ("drug", "dose") else kind]
     else:
         found = [] if kind in (None, "presence") else [str(kind)]
-        if len(record.answer.split()) <= _LONGEST_SIDE and other_side(record.answer, record.language) is not None:
+        if _is_short(record.answer) and other_side(record.answer, record.language) is not None:
             found.insert(0, "laterality")
         if not found and number(record.answer) is not None and normalise(record.answer) not in NEGATIVES:
             found.append("count")

@@ -52,6 +52,7 @@ def _frame(answer: str, kind: str) -> Frame:
     rest = names - PLACES
     if kind == "location" and rest != names:
         return _place(names - rest, " ".join(sorted(rest)))
+    rest = frozenset(name for name in rest if kind_of(name) != "other")
     sorts = {kind_of(name) for name in rest}
     if sorts == {"organ"}:
         return _anatomy(rest)
@@ -59,7 +60,7 @@ def _frame(answer: str, kind: str) -> Frame:
         return frozenset({kind})  # there are more findings and drugs than the vocabulary knows
     if None in sorts:
         return frozenset({"described"}) if kind == "location" else _ANY
-    return frozenset({" and ".join(sorted(map(str, sorts)))})
+    return frozenset({" and ".join(sorted(map(str, sorts)))}) if sorts else _ANY
 
 
 def _place(names: frozenset[str], within: str) -> Frame:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mllmu_med.benchmark.answers import contradicts, like, severity
 from mllmu_med.benchmark.contrasts import ANTONYMS, SIDES
 from mllmu_med.benchmark.drug_terms import CONFUSED, CONFUSED_ZH
-from mllmu_med.benchmark.grades import other_grade, steps_apart
+from mllmu_med.benchmark.grades import grade, other_grade, steps_apart
 from mllmu_med.benchmark.measures import DOSES, measures, other_measure
 from mllmu_med.benchmark.siblings import SIBLINGS
 from mllmu_med.benchmark.vocabulary import normalise
@@ -30,7 +30,8 @@ _HEDGED = re.compile(
 )
 _OPEN_ENDED = re.compile(
     r"\b(?:causes?|caused|symptoms?|treat\w*|therapy|prevent\w*|manag\w*|recommend\w*|advi[sc]\w*|next step|done next|"
-    r"follow-up|risk factors?|complications?|signs?)\b|病因|症状|治疗|预防|建议|并发症|处理"
+    r"follow-up|risk factors?|complications?|signs?|functions?|effects?|role)\b"
+    r"|病因|症状|治疗|预防|建议|并发症|处理|功能|作用|用来"
 )
 _OPEN_LIST = re.compile(r"\betc\b|\bother diseases\b|等(?:疾病|导致|$)")
 _BODY = (
@@ -72,8 +73,9 @@ def altered(text: str, question: str, language: str, random: Random) -> Change |
 
     Details that the question itself names stay, because the answer would no longer fit it; so do those in a sentence
     that denies or doubts something, where the change could be true as well; there only the denial itself is turned
-    round. A side comes first, then a denial, a number, a contrast, and last a term. Causes, symptoms and treatments
-    are open lists, to which another term or a contrary may belong as well: there only "increased" becomes "decreased".
+    round. A side comes first, then a denial, a number, a contrast, and last a term. Causes, symptoms, functions and
+    treatments are open lists, to which another term or a contrary may belong as well: there only "increased" becomes
+    "decreased" and the like.
     """
     asked = f" {normalise(question)} "
     open_ended = bool(_OPEN_ENDED.search(asked) or _OPEN_LIST.search(text))
@@ -98,11 +100,12 @@ def _replaced(text: str, start: int, end: int, new: str) -> str:
     return before + new + text[end:]
 
 
-def _plain(text: str, place: int) -> bool:
-    """Whether the sentence around a place neither denies nor doubts anything."""
-    start = max((match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= place), default=0)
-    end = min((match.start() for match in _SENTENCE_END.finditer(text) if match.start() >= place), default=len(text))
-    return not _NEGATED.search(text, start, end) and not _HEDGED.search(text, start, end)
+def _plain(text: str, start: int, end: int) -> bool:
+    """Whether the sentence around a place neither denies nor doubts anything, but for the place itself."""
+    first = max((match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= start), default=0)
+    last = min((match.start() for match in _SENTENCE_END.finditer(text) if match.start() >= end), default=len(text))
+    around = f"{text[first:start]} … {text[end:last]}"
+    return not _NEGATED.search(around) and not _HEDGED.search(around)
 
 
 def _sides(text: str, asked: str, language: str, random: Random) -> Iterator[Change]:
@@ -111,11 +114,11 @@ def _sides(text: str, asked: str, language: str, random: Random) -> Iterator[Cha
         return
     if language == "zh":
         place = next((i for i, sign in enumerate(text) if sign in SIDES["zh"]), None)
-        if place is not None and _plain(text, place):
+        if place is not None and _plain(text, place, place + 1):
             yield Change(text[:place] + SIDES["zh"][text[place]] + text[place + 1 :], "high")
         return
     match = _SIDE.search(text)
-    if match is not None and _plain(text, match.start()):
+    if match is not None and _plain(text, *match.span()):
         yield Change(_replaced(text, *match.span(), like(match[0], SIDES["en"][match[0].lower()])), "high")
 
 
@@ -168,16 +171,16 @@ def _numbers(text: str, asked: str, language: str, random: Random) -> Iterator[C
     """A measure, a dose, a grade or a number of things."""
     del asked, language
     for found in measures(text)[:_MOST_MEASURES]:
-        if _plain(text, found.start) and not _AGE.search(text, found.unit_at, found.end + len("-old")):
+        if _plain(text, found.start, found.end) and not _AGE.search(text, found.unit_at, found.end + len("-old")):
             dose = found.base in DOSES
             changed = other_measure(text, found, random, dose=dose)
             if changed is not None:
                 yield Change(changed, severity("dose" if dose else "size", changed, text))
-    graded = other_grade(text, random)
-    if graded is not None and _plain(text, 0):
+    graded, found_grade = other_grade(text, random), grade(text)
+    if graded is not None and found_grade is not None and _plain(text, found_grade.start, found_grade.end):
         yield Change(graded, "high" if (steps_apart(graded, text) or 0) > 1 else "medium")
     for match in _COUNTED.finditer(text):
-        if _plain(text, match.start()) and not any(
+        if _plain(text, *match.span()) and not any(
             found.start <= match.start() < found.end for found in measures(text)
         ):
             near = [word for word in _COUNTS[:5] if word != match["number"].lower()]
@@ -220,7 +223,7 @@ def _contrasts(
         if kind not in kinds:
             continue
         alone = len(re.findall(re.escape(word), text.lower())) == 1
-        if alone and other not in text.lower().replace(word, "") and word not in asked and _plain(text, match.start()):
+        if alone and other not in text.lower().replace(word, "") and word not in asked and _plain(text, *match.span()):
             yield Change(_replaced(text, *match.span(), like(match[0], other)), _HARM[kind])
 
 
@@ -247,7 +250,7 @@ def _terms(text: str, asked: str, language: str, random: Random) -> Iterator[Cha
     pattern, table = _term_table("zh" if language == "zh" else "en")
     for match in pattern.finditer(text):
         term = match[0].lower()
-        if term not in table or text.lower().count(term) != 1 or term in asked or not _plain(text, match.start()):
+        if term not in table or text.lower().count(term) != 1 or term in asked or not _plain(text, *match.span()):
             continue
         kind, others = table[term]
         free = [other for other in others if other.lower() not in text.lower() and other.lower() not in asked]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from functools import lru_cache
 from random import Random
 from typing import NamedTuple
@@ -64,9 +65,8 @@ _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+[.,]\d+|\.\d+|\d+/\d+|\d+)"
 _TIMES = r"\s*(?:-|–|~|x|×|\*|to|by|至|到|、)\s*"
 _PER = r"(?:\s*(?:/|per)\s*(?:kg|g|m2|m²|day|d|h|hr|hour|min|minute|ml|dl|l|dose|week|公斤|千克|天|日|次|小时|分钟))*"
 _FINE = 10  # a larger value gets no further decimal
-_GOOD_SIZES = (Decimal(3), Decimal(2), Decimal("0.5"), Decimal(1) / 3, Decimal(4), Decimal("0.25"))
-_TENFOLD = (Decimal(10), Decimal("0.1"))
-_PLAIN_DOSES = (Decimal(10), Decimal("0.1"), Decimal(2), Decimal("0.5"), Decimal(3))
+_GOOD_SIZES = (Fraction(3), Fraction(2), Fraction(1, 2), Fraction(1, 3), Fraction(4), Fraction(1, 4))
+_WRONG_DOSES = (Fraction(10), Fraction(1, 10), Fraction(2), Fraction(1, 2), Fraction(3))
 
 
 class Measure(NamedTuple):
@@ -190,7 +190,7 @@ def other_measure(text: str, found: Measure, random: Random, *, dose: bool) -> s
         swapped = _other_unit(text, found)
         if swapped is not None:
             return swapped
-    factors = list(_PLAIN_DOSES if dose else _GOOD_SIZES)
+    factors = list(_WRONG_DOSES if dose else _GOOD_SIZES)
     random.shuffle(factors)
     for factor in factors:
         changed = _scaled(text, found, factor)
@@ -208,7 +208,7 @@ def _other_unit(text: str, found: Measure) -> str | None:
     return text[: found.unit_at] + other + text[found.unit_at + spelt.end() :]
 
 
-def _scaled(text: str, found: Measure, factor: Decimal) -> str | None:
+def _scaled(text: str, found: Measure, factor: Fraction) -> str | None:
     """The text with the measure's numbers multiplied, each in its own format; None where one would look odd."""
     head, place = text[: found.start], found.start
     for number in found.numbers:
@@ -221,14 +221,14 @@ def _scaled(text: str, found: Measure, factor: Decimal) -> str | None:
     return head + text[place:]
 
 
-def _rescaled(number: str, factor: Decimal, found: Measure) -> str | None:
+def _rescaled(number: str, factor: Fraction, found: Measure) -> str | None:
     if number.lower() in _WORDS:
         return _respelt(number, factor)
     if "/" in number:
         return None
     decimals = len(re.split(r"[.,]", number)[-1]) if re.search(r"[.,]\d{1,2}$|\.\d+$", number) else 0
     thousands = re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", number) is not None
-    value = Decimal(number.replace(",", "" if thousands else ".")) * factor
+    value = _times(Decimal(number.replace(",", "" if thousands else ".")), factor)
     allowed = (decimals, decimals + 1) if value < _FINE else (decimals,)
     places = next((n for n in allowed if value == value.quantize(Decimal(1).scaleb(-n))), None)
     limited = found.base == "share" and "/" not in found.dimension
@@ -242,11 +242,16 @@ def _rescaled(number: str, factor: Decimal, found: Measure) -> str | None:
     return text.replace(".", ",") if re.search(r"\d,\d{1,2}$", number) and not thousands else text
 
 
-def _respelt(number: str, factor: Decimal) -> str | None:
+def _times(value: Decimal, factor: Fraction) -> Decimal:
+    return value * factor.numerator / factor.denominator
+
+
+def _respelt(number: str, factor: Fraction) -> str | None:
     value = Decimal(_WORDS[number.lower()])
-    if value < _FEWEST_SPELT or value * factor < _FEWEST_SPELT:
+    if min(value, _times(value, factor)) < _FEWEST_SPELT:
         return None
-    fitting = (word for word, known in _WORDS.items() if known == value * factor and word.isascii() == number.isascii())
+    value = _times(value, factor)
+    fitting = (word for word, known in _WORDS.items() if known == value and word.isascii() == number.isascii())
     word = next(fitting, None)
     return word.capitalize() if word is not None and number[0].isupper() else word
 

@@ -13,9 +13,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache, lru_cache
-from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
+from mllmu_med.benchmark.close_hashes import close_hashes
 from mllmu_med.progress import log
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ _FARTHEST = 0.06  # shift and scale that are tried, as a share of the side
 _FAINTEST = 1.0  # grey levels of fine structure below which a picture tells nothing
 _NOISE = 0.15  # grey levels by which rounding alone makes two thumbnails differ
 _FREQUENCIES = 12
-_BLOCKS = RADIUS + 2  # of which two at least are equal where RADIUS bits differ
 _MOST_REPRESENTATIVES = 64
-_FARTHEST_NEIGHBOUR = 4096
-_MOST_PAIRS = 2**20
 _FEW = 4
 
 
@@ -107,7 +104,7 @@ def near_pairs(bits: NDArray[np.uint64], thumbnail_of: Callable[[int], bytes]) -
 
     known = hashes != 0
     first_known = int(len(hashes) - known.sum())
-    for place, neighbours in _close_hashes(hashes[first_known:]):
+    for place, neighbours in close_hashes(hashes[first_known:], RADIUS):
         others = [other for neighbour in neighbours for other in standing(first_known + neighbour)]
         for one in standing(first_known + place):
             for other in pictures.like(one, others):
@@ -170,68 +167,6 @@ def _crowd(members: list[int], pictures: _Pictures) -> Generator[tuple[int, int]
             left_out, len(members), _MOST_REPRESENTATIVES,
         )  # fmt: skip
     return list(known.values())
-
-
-def _close_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
-    """For places in ``hashes``: those of other hashes with at most RADIUS differing bits; each pair once.
-
-    Args:
-        hashes: sorted, each once.
-    """
-    import numpy as np
-
-    held: list[NDArray[np.intp]] = []
-    count = 0
-    for pairs in _close_pairs(hashes):
-        held.append(pairs)
-        count += len(pairs)
-        if count > _MOST_PAIRS:
-            yield from _by_first(np.concatenate(held))
-            held, count = [], 0
-    if held:
-        yield from _by_first(np.concatenate(held))
-
-
-def _close_pairs(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
-    """The same as [pairs, 2], in pieces of at most [N, 2].
-
-    Two of ten blocks of bits are equal in such a pair, so one sort per pair of blocks brings them together. Among more
-    than 4096 hashes with two equal blocks, each meets its nearest 4096 only.
-    """
-    import numpy as np
-
-    # Every tenth bit: each block holds coarse and fine structure, so that none is the same in all pictures of a kind.
-    blocks = [sum(1 << bit for bit in range(start, 64, _BLOCKS)) for start in range(_BLOCKS)]
-    masks = [np.uint64(one | other) for one, other in combinations(blocks, 2)]
-    for number, mask in enumerate(masks):
-        keys = hashes & mask
-        order = np.argsort(keys, kind="stable")
-        keys, ordered = keys[order], hashes[order]
-        ends = np.searchsorted(keys, keys, side="right")
-        active = np.arange(len(keys))
-        for offset in range(1, _FARTHEST_NEIGHBOUR + 1):
-            active = active[active + offset < ends[active]]
-            if not len(active):
-                break
-            differing = ordered[active] ^ ordered[active + offset]
-            places = active[np.bitwise_count(differing) <= RADIUS]
-            differing = ordered[places] ^ ordered[places + offset]
-            for earlier in masks[:number] if len(places) else ():  # found before
-                places, differing = places[differing & earlier != 0], differing[differing & earlier != 0]
-            if len(places):
-                yield np.stack((order[places], order[places + offset]), axis=1)
-
-
-def _by_first(pairs: NDArray[np.intp]) -> Iterator[tuple[int, list[int]]]:
-    """Pairs as (first, its seconds), sorted."""
-    import numpy as np
-
-    if not len(pairs):
-        return
-    firsts, seconds = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].T
-    places, starts = np.unique(firsts, return_index=True)
-    for place, group in zip(places.tolist(), np.split(seconds, starts[1:]), strict=True):
-        yield place, group.tolist()
 
 
 def _pixels(thumbnail: bytes) -> Floats:

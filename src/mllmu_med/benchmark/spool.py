@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mllmu_med.benchmark.inspection import Inspected
+from mllmu_med.benchmark.near_duplicates import text_signature
 from mllmu_med.errors import DataError
 from mllmu_med.folders import canonical_json, parse_json
 from mllmu_med.sources.images import EncodedImage, image_digest, path_bytes
@@ -24,7 +25,9 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -16384;
 CREATE TABLE groups (number INTEGER PRIMARY KEY, name TEXT UNIQUE);
-CREATE TABLE records (position INTEGER PRIMARY KEY, id TEXT, owner INTEGER, image INTEGER, body TEXT);
+CREATE TABLE records (
+    position INTEGER PRIMARY KEY, id TEXT, owner INTEGER, image INTEGER, body TEXT, signature TEXT
+);
 CREATE TABLE images (
     number INTEGER PRIMARY KEY, key TEXT UNIQUE, record TEXT, path TEXT, data BLOB,
     id TEXT, width INTEGER, height INTEGER, bits INTEGER, thumbnail BLOB
@@ -48,7 +51,7 @@ class Spool:
         self._base = sqlite3.connect(folder / "spool.sqlite", isolation_level=None)
         self._base.executescript(_TABLES)
         self._base.execute("BEGIN")
-        self._waiting: list[tuple[int, str, int, int | None, str]] = []
+        self._waiting: list[tuple[int, str, int, int | None, str, str | None]] = []
         self.records = self.groups = self.images = 0
 
     def close(self) -> None:
@@ -74,14 +77,15 @@ class Spool:
             raise DataError(
                 f"its fields cannot be written as JSON ({error})", file=record.source, record=record.id
             ) from None
-        self._waiting.append((self.records, record.id, group, image, body))
+        signature = text_signature(record.question, record.answer) if image is None else None
+        self._waiting.append((self.records, record.id, group, image, body, signature))
         self.records += 1
         if len(self._waiting) == _BATCH:
             self._flush()
         return body
 
     def _flush(self) -> None:
-        self._base.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", self._waiting)
+        self._base.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", self._waiting)
         self._waiting.clear()
 
     def group(self, name: str) -> int:
@@ -128,6 +132,7 @@ class Spool:
             raise DataError("the id occurs twice", record=twice.fetchone()[0], mend="Make ids unique.") from None
         self._base.execute("CREATE INDEX owners ON records (owner)")
         self._base.execute("CREATE INDEX image_ids ON images (id)")
+        self._base.execute("CREATE INDEX signatures ON records (signature, owner) WHERE signature IS NOT NULL")
 
     def merge(self, group: int, into: int) -> None:
         """Give a group's records to another group."""
@@ -170,6 +175,14 @@ class Spool:
         return self._stream(
             "SELECT (SELECT MIN(number) FROM images AS f WHERE f.id = i.id) AS first, number FROM images AS i "
             "WHERE first < number ORDER BY number"
+        )
+
+    def equal_texts(self) -> Iterator[tuple[int, int]]:
+        """(first group, later group) with records without an image that say the same."""
+        return self._stream(
+            "SELECT DISTINCT first, owner FROM records JOIN (SELECT signature, MIN(owner) AS first FROM records "
+            "WHERE signature IS NOT NULL GROUP BY signature) USING (signature) "
+            "WHERE owner > first ORDER BY owner, first"
         )
 
     def looks(self) -> Iterator[int]:

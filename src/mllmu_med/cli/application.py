@@ -116,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Read by OpenMP when torch is first imported. By default its threads wait by spinning, and one other busy process
     # then slows a training step tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy, whose matrices here are small; torch has its own
     with _termination_is_interruption():
         try:
             app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="mllmu-med")

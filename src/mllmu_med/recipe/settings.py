@@ -240,6 +240,7 @@ class EvaluateSettings(Settings):
     """Bootstrap resamples (over patients and images) behind each 95 % interval; 0 = no intervals."""
     probes: Literal["all", "original"] | list[ProbeFamily] = "all"
     """Held-out ways to ask for what is to be forgotten: `all`, a list of families, or `original`: none."""
+
     @property
     def probe_families(self) -> tuple[str, ...]:
         """The families that are asked."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
+from mllmu_med.benchmark.describing import holds_real_values
 from mllmu_med.benchmark.sample import Region, Sample, Stratum, Subset
 from mllmu_med.report.benchmark_filters import Filters, classes_of, requests_of
 from mllmu_med.seeding import derive
@@ -38,11 +39,6 @@ class BenchmarkFolder(Protocol):
     def image_bytes(self, image_id: str) -> bytes: ...
 
     def ledger(self) -> list[dict[str, Any]]: ...
-
-
-def holds_real_values(manifest: Mapping[str, Any]) -> bool:
-    """Whether the private values are those of real people, and never to be shown."""
-    return (manifest.get("plan") or {}).get("private_values") == "request"
 
 
 @dataclass(slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from mllmu_med.benchmark.describing import holds_real_values
 from mllmu_med.benchmark.sample import Sample, Span
-from mllmu_med.report.benchmark_census import BenchmarkFolder, Census, holds_real_values
+from mllmu_med.report.benchmark_census import BenchmarkFolder, Census
 from mllmu_med.report.marking import private_places
 from mllmu_med.report.text import clipped, visible
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from mllmu_med.benchmark.describing import holds_real_values
 from mllmu_med.benchmark.sample import Sample, Span
-from mllmu_med.report.benchmark_census import holds_real_values
 from mllmu_med.report.benchmark_texts import Texts
 from mllmu_med.report.marking import LIMIT, Segments, marked
 

@@ -53,7 +53,7 @@ class Fields:
     def of(cls, value: object, file: Path, record: str) -> Fields:
         """The fields of a JSON object; DataError if it is anything else."""
         if not isinstance(value, dict):
-            reason = f"expected an object with named fields, found {_JSON_NAMES[type(value)]}"
+            reason = f"expected an object with named fields, found {_JSON_NAMES.get(type(value), 'something else')}"
             raise DataError(reason, file=file, record=record)
         return cls(value, file, record)
 
@@ -84,7 +84,9 @@ class Fields:
         value = self.values[name]
         if type(value) is not kind:  # exact, so that true is not taken for a number
             mend = "Put it in quotes." if kind is str and type(value) in (int, float) else None
-            raise self.error(f"'{name}' is {_JSON_NAMES[type(value)]}, expected {_JSON_NAMES[kind]}", mend)
+            raise self.error(
+                f"'{name}' is {_JSON_NAMES.get(type(value), 'something else')}, expected {_JSON_NAMES[kind]}", mend
+            )
         if isinstance(value, str) and not _whole(value):
             raise self.error(f"'{name}' holds half of a character (a lone surrogate)", "Write it anew.")
         return value

@@ -208,14 +208,14 @@ def test_merged_groups_are_told_by_reason() -> None:
 
 
 def test_real_values_are_not_called_invented() -> None:
-    plan = {"private_values": "request", "request_file": "/home/somebody/requests.json"}
+    plan = {"private_values": "request", "request_file": "/home/alder/requests.json"}
     text = dataset_card(small(plan=plan))
     assert "are those of real people" in text
     assert "must not be passed on" in text
     assert "Every patient is invented" not in text
     assert "synthetic" not in yaml.safe_load(text.split("---\n")[1])["tags"]
     assert "| `request_file` | given |" in text
-    assert "somebody" not in text
+    assert "alder" not in text
     assert "| `request_file` | none |" in dataset_card(small(plan={"request_file": None}))
 
 

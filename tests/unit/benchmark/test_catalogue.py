@@ -33,7 +33,7 @@ def test_groups_that_share_an_image_are_one(read: Read) -> None:
     assert [entry.record.id for entry in found.entries(last)] == ["e"]
     assert every(found)[0].image_id == every(found)[2].image_id == image_digest(pattern(1))
     assert found.skipped == {"odd": 2}
-    assert found.merged == {"same": 2, "similar": 0} or found.merged == {"same": 2}
+    assert +found.merged == {"same": 2}
 
 
 def test_two_groups_with_records_about_one_key_are_one(read: Read) -> None:
@@ -183,3 +183,16 @@ def test_the_fake_source_has_no_two_images_alike(tmp_path: Path) -> None:
     catalogue = read_catalogue(FakeSource(), tmp_path)
     assert sum(catalogue.merged.values()) == 0
     catalogue.spool.close()
+
+
+def test_groups_whose_texts_say_the_same_are_one(read: Read) -> None:
+    def text(name: str, question: str, answer: str = "a statin") -> Record:
+        return record(name, image=None, group=name, question=question, answer=answer, content_type="drug")
+
+    found = read(
+        text("a", "What class of drug is Zocor?"), text("b", "what class of drug is the zocor"),
+        text("c", "What class of drug is Zocor?", "an opioid"), text("d", "What class of drug is Lipitor?"),
+        record("e", question="What class of drug is Zocor?", answer="a statin", group="e"),
+    )  # fmt: skip
+    assert [entry.group for entry in every(found)] == ["a", "a", "c", "d", "e"]
+    assert found.merged["text"] == 1

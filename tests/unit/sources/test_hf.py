@@ -1,73 +1,19 @@
-"""Datasets of any layout that the datasets library opens, local and (as far as can be told offline) on the Hub."""
+"""From the columns of any dataset to records: fields, images, ids, splits."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, Json, List, Value
-from PIL import Image as Pictures
+from datasets import ClassLabel, Image, Json, List, Value
 
 from mllmu_med.errors import DataError, UsageError
-from mllmu_med.sources import SOURCES, Record, hf_rows
+from mllmu_med.sources import SOURCES, Record
 from mllmu_med.sources.hf import HfSource
-from mllmu_med.sources.images import image_digest, read_image
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def png(shade: int) -> bytes:
-    """A grey image."""
-    buffer = io.BytesIO()
-    Pictures.new("L", (6, 4), shade).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def cell(shade: int) -> dict[str, Any]:
-    """An image as datasets stores it."""
-    return {"bytes": png(shade), "path": f"{shade}.png"}
-
-
-def rows(number: int, **columns: Any) -> dict[str, list[Any]]:
-    """Columns of so many rows; each column is a function of the row's number."""
-    made = {"question": lambda n: f"Question {n}?", "answer": lambda n: f"answer {n}", "image": cell, **columns}
-    return {name: [make(n) for n in range(number)] for name, make in made.items() if make is not None}
-
-
-def features(**columns: Any) -> Features:
-    """Features of a dataset with questions, answers and images; ``columns`` replace them, None takes one out."""
-    found = {"question": Value("string"), "answer": Value("string"), "image": Image(), **columns}
-    return Features({name: feature for name, feature in found.items() if feature is not None})
-
-
-def save(folder: Path, values: dict[str, list[Any]], kinds: Features | None = None, split: str = "train") -> Path:
-    """A folder with one parquet file of a split, as datasets writes it."""
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    table = Dataset.from_dict(values, features=kinds or features())
-    pq.write_table(table.data.table, folder / "data" / f"{split}-00000-of-00001.parquet", row_group_size=4)
-    return folder
-
-
-def read(path: Path | str, **options: Any) -> list[Record]:
-    """All records."""
-    return list(HfSource(path, **options).records())
-
-
-def data(record: Record) -> bytes:
-    """The bytes of a record's image."""
-    assert record.image is not None
-    return read_image(record.image, record.id).data
+from mllmu_med.sources.images import image_digest
+from tests.unit.sources.hf_folders import cell, data, features, png, read, rows, save
 
 
 def test_a_parquet_folder(tmp_path: Path) -> None:
@@ -91,90 +37,11 @@ def test_images_are_read_again_in_any_order(tmp_path: Path) -> None:
         assert data(found[number]) == png(number)
 
 
-def test_a_split_may_have_several_files(tmp_path: Path) -> None:
-    folder = save(tmp_path, rows(3))
-    (first,) = (folder / "data").iterdir()
-    first.rename(folder / "data" / "train-00000-of-00002.parquet")
-    later = rows(6, image=lambda n: cell(100 + n))
-    save(folder, later)
-    (folder / "data" / "train-00000-of-00001.parquet").rename(folder / "data" / "train-00001-of-00002.parquet")
-    found = read(folder)
-    assert [record.id for record in found] == [f"train-row-{n}" for n in range(9)]
-    assert [data(found[number]) for number in (8, 3, 2, 0)] == [png(105), png(100), png(2), png(0)]
-    (split,) = hf_rows.open_splits(str(folder), None, None)
-    for start in (0, 2, 3, 4, 8, 9):
-        numbers = [number for number, _ in hf_rows.read(str(folder), split, "image", start)]
-        assert numbers == list(range(start, 9))
-
-
-def test_reading_a_saved_dataset_from_the_middle_keeps_the_numbers(tmp_path: Path) -> None:
-    Dataset.from_dict(rows(20), features=features()).save_to_disk(str(tmp_path))
-    (split,) = hf_rows.open_splits(str(tmp_path), None, None)
-    assert [(n, row["answer"]) for n, row in hf_rows.read(str(tmp_path), split, "image", 18)] == [
-        (18, "answer 18"), (19, "answer 19"),
-    ]  # fmt: skip
-
-
 def test_equal_images_are_one(tmp_path: Path) -> None:
     first, second, other = read(save(tmp_path, rows(3, image=lambda n: cell(n // 2))))
     assert first.image is not None
     assert second.image is not None
     assert first.image.key == second.image.key == first.group == second.group != other.group
-
-
-def test_a_saved_dataset(tmp_path: Path) -> None:
-    dataset = Dataset.from_dict(rows(20), features=features())
-    DatasetDict(forget=dataset, retain=dataset.select([2])).save_to_disk(str(tmp_path / "saved"))
-    found = read(tmp_path / "saved", split={"forget": "train", "retain": "valid"})
-    assert [record.id for record in found[-2:]] == ["forget-row-19", "retain-row-0"]
-    assert {record.source_split for record in found} == {"train", "validation"}
-    assert [data(found[number]) for number in (20, 4, 0)] == [png(2), png(4), png(0)]
-    dataset.save_to_disk(str(tmp_path / "single"))
-    assert len(read(tmp_path / "single")) == 20
-    with pytest.raises(UsageError, match=r"config: .* is a saved dataset"):
-        read(tmp_path / "single", config="x")
-
-
-def test_an_image_folder(tmp_path: Path) -> None:
-    (tmp_path / "train" / "sub").mkdir(parents=True)
-    (tmp_path / "train" / "a.png").write_bytes(png(1))
-    (tmp_path / "train" / "sub" / "b.png").write_bytes(png(2))
-    lines = [{"file_name": name, "question": "What?", "answer": name} for name in ("a.png", "sub/b.png")]
-    (tmp_path / "train" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    first, second = read(tmp_path)
-    assert (first.answer, first.group, data(first)) == ("a.png", "train/a.png", png(1))
-    assert first.image is not None
-    assert first.image.path == (tmp_path / "train" / "a.png").resolve()
-    assert (second.answer, second.group) == ("sub/b.png", "train/sub/b.png")
-
-
-def test_the_folder_may_be_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real" / "train").mkdir(parents=True)
-    (tmp_path / "real" / "train" / "a.png").write_bytes(png(1))
-    line = {"file_name": "a.png", "question": "What?", "answer": "It."}
-    (tmp_path / "real" / "train" / "metadata.jsonl").write_text(json.dumps(line), encoding="utf-8")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    (record,) = read(tmp_path / "link")
-    assert (record.group, data(record)) == ("train/a.png", png(1))
-
-
-def test_csv_cells_are_text_as_they_stand(tmp_path: Path) -> None:
-    lines = "question,answer,image,id\nHow many?,007,a.png,1\nWhich?,NA,a.png,2\nNone?,,,3\nNo?,None,,4\n"
-    (tmp_path / "train.csv").write_text(lines, encoding="utf-8")
-    (tmp_path / "a.png").write_bytes(png(1))
-    source = HfSource(tmp_path)
-    found = list(source.records())
-    assert [(record.id, record.answer) for record in found] == [("1", "007"), ("2", "NA"), ("4", "None")]
-    assert [record.group for record in found] == ["a.png", "a.png", "4"]
-    assert source.skipped == {"empty answer": 1}
-
-
-def test_json_lines_with_answers_of_several_types(tmp_path: Path) -> None:
-    lines = [{"question": "Q?", "answer": value, "meta": {"a": [1]}} for value in (5, "five", 2.0, 2.5, True)]
-    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    found = read(tmp_path)
-    assert [record.answer for record in found] == ["5", "five", "2", "2.5", "true"]
-    assert found[0].extra == {"meta": {"a": [1]}}
 
 
 @pytest.mark.parametrize(
@@ -234,17 +101,6 @@ def test_lists_of_images_may_be_empty(tmp_path: Path) -> None:
     cells = [[], None, [cell(1)], [None, cell(2)]]
     folder = save(tmp_path, rows(4, image=lambda n: cells[n]), features(image=List(Image())))
     assert [record.image is not None for record in read(folder)] == [False, False, True, False]
-
-
-def test_sound_and_other_bytes_are_left_out_and_never_decoded(tmp_path: Path) -> None:
-    inner = {"a": Value("binary"), "b": Value("string")}
-    kinds = features(sound=Audio(), raw=List(Value("binary")), data=Value("large_binary"), inner=inner)
-    sound = {"bytes": b"not sound", "path": None}
-    cells = {"sound": sound, "raw": [b"x"], "data": b"y", "inner": {"a": b"z", "b": "z"}}
-    row = {"question": "Q?", "answer": "a", "image": cell(1), **cells}
-    pq.write_table(pa.Table.from_pylist([row], schema=kinds.arrow_schema), tmp_path / "train.parquet")
-    (record,) = read(tmp_path)
-    assert record.extra == {}
 
 
 def test_an_image_that_is_none_is_found_when_it_is_used(tmp_path: Path) -> None:
@@ -325,39 +181,6 @@ def test_splits_have_usual_names_or_are_mapped(tmp_path: Path) -> None:
         HfSource(tmp_path, split={"extra": "trian"})
 
 
-def test_a_configuration_is_chosen_by_name(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        save(tmp_path / name, rows(2 if name == "two" else 1))
-    configs = "".join(f"- config_name: {name}\n  data_files: {name}/data/*\n" for name in ("one", "two"))
-    card = f"---\nconfigs:\n{configs}---\n"
-    (tmp_path / "README.md").write_text(card, encoding="utf-8")
-    assert len(read(tmp_path, config="two")) == 2
-    with pytest.raises(DataError, match=r"cannot be opened as a dataset \(.*config.*one.*two"):
-        read(tmp_path)
-    with pytest.raises(DataError, match=r"cannot be opened as a dataset .*three"):
-        read(tmp_path, config="three")
-
-
-def test_features_of_the_card_are_used(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    pq.write_table(pa.table({"question": ["Q?"], "answer": [1]}), tmp_path / "data" / "train-0.parquet")
-    card = """---
-dataset_info:
-  features:
-  - name: question
-    dtype: string
-  - name: answer
-    dtype:
-      class_label:
-        names:
-          '0': benign
-          '1': malignant
----
-"""
-    (tmp_path / "README.md").write_text(card, encoding="utf-8")
-    assert [record.answer for record in read(tmp_path)] == ["malignant"]
-
-
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -395,217 +218,6 @@ def test_repeated_ids_are_named(tmp_path: Path) -> None:
         read(tmp_path / "2")
 
 
-def test_empty_datasets_are_named(tmp_path: Path) -> None:
-    (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"none: cannot be opened as a dataset .*doesn't contain any data files"):
-        read(tmp_path / "none")
-    with pytest.raises(DataError, match=r"empty: no records\. Check the dataset and source\.split"):
-        read(save(tmp_path / "empty", rows(0)))
-    with pytest.raises(DataError, match="blank: no records"):
-        read(save(tmp_path / "blank", rows(2, answer=lambda n: " ")))
-
-
-def test_damaged_files_are_named(tmp_path: Path) -> None:
-    folder = save(tmp_path / "parquet", rows(20))
-    (file,) = (folder / "data").iterdir()
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"parquet: cannot be opened as a dataset"):
-        read(folder)
-    (tmp_path / "json").mkdir()
-    (tmp_path / "json" / "train.jsonl").write_text(
-        '{"question": "a", "answer": "b"}\n{"question" "a"}\n', encoding="utf-8"
-    )
-    with pytest.raises(DataError, match=r"json: .*cannot be (opened|read)") as caught:
-        read(tmp_path / "json")
-    assert "\n" not in str(caught.value)
-    (tmp_path / "latin").mkdir()
-    (tmp_path / "latin" / "train.csv").write_bytes("question,answer\nQ,na\xefve\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin: .*utf-8"):
-        read(tmp_path / "latin")
-
-
-def test_cells_do_not_get_into_messages(tmp_path: Path) -> None:
-    """What Arrow says of a value that it cannot convert quotes the value."""
-    for name, value in (("a", 1), ("b", "Ana Lim's scan")):
-        lines = [{"question": "Q?", "answer": "a", "n": value}] * 2
-        (tmp_path / f"train-{name}.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    source = HfSource(tmp_path)
-    with pytest.raises(DataError, match=r"split 'train' cannot be read from row \d+ on \(") as caught:
-        list(source.records())
-    assert "Lim" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("Failed to parse string: 'Ana Lim' as int64", "Failed to parse string: … as int64"),
-        ("could not convert 'Ana O'Hara' with type str", "could not convert … with type str"),
-        ('Couldn\'t cast "x y" here', "Couldn't cast … here"),
-        ("open 'Ana Lim and more", "open …"),
-    ],
-)
-def test_quoted_parts_of_messages_are_left_out(text: str, shown: str) -> None:
-    with (
-        pytest.raises(DataError, match=f"^p: reason .{re.escape(shown)}.. Mend."),
-        hf_rows._failures("p", "reason", "Mend.", quotes=False),
-    ):
-        raise ValueError(text)
-
-
-def test_the_libraries_stay_silent(tmp_path: Path) -> None:
-    """In a process of its own: their handlers write to what was standard error when they were imported."""
-    (tmp_path / "train.csv").write_bytes("question,answer\nQ,na\xefve\n".encode("latin-1"))
-    code = f"""
-from contextlib import suppress
-from mllmu_med.errors import DataError
-from mllmu_med.sources.hf import HfSource
-with suppress(DataError):
-    list(HfSource({str(tmp_path)!r}).records())
-print("end")
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (result.stdout, result.stderr) == ("end\n", "")
-
-
-def test_what_the_libraries_say_is_as_before(tmp_path: Path) -> None:
-    from datasets.utils import is_progress_bar_enabled
-    from datasets.utils import logging as of_datasets
-    from huggingface_hub.utils import logging as of_hub
-
-    before = [logging.get_verbosity() for logging in (of_datasets, of_hub)]
-    try:
-        of_datasets.set_verbosity(15)
-        of_hub.set_verbosity(25)
-        read(save(tmp_path, rows(1)))
-        assert [of_datasets.get_verbosity(), of_hub.get_verbosity()] == [15, 25]
-        assert is_progress_bar_enabled()
-    finally:
-        of_datasets.set_verbosity(before[0])
-        of_hub.set_verbosity(before[1])
-
-
-@pytest.mark.parametrize("format_", ["webdataset", "text", "audiofolder"])
-def test_other_formats_are_refused(tmp_path: Path, format_: str) -> None:
-    name = {"webdataset": "train.tar", "text": "train.txt", "audiofolder": "train/a.wav"}[format_]
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=f"its files are {format_}, which is not read. Save it as one of parquet"):
-        read(tmp_path)
-
-
-def test_a_script_is_not_run(tmp_path: Path) -> None:
-    folder = save(tmp_path / "evil", rows(1))
-    (folder / "evil.py").write_text(
-        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n", encoding="utf-8"
-    )
-    with pytest.raises(DataError, match=r"cannot be opened as a dataset \(Dataset scripts are no longer supported"):
-        read(folder)
-    assert not (folder / "ran").exists()
-
-
-def test_the_card_cannot_point_out_of_the_folder(tmp_path: Path) -> None:
-    save(tmp_path / "other", rows(1))
-    folder = save(tmp_path / "set", rows(1))
-    (folder / "README.md").write_text(
-        "---\nconfigs:\n- config_name: x\n  data_files: ../other/data/*.parquet\n---\n", encoding="utf-8"
-    )
-    with pytest.raises(DataError, match=r"set: its file '.*other.*' lies outside\. Check data_files"):
-        read(folder)
-    (folder / "README.md").unlink()
-    (file,) = (folder / "data").iterdir()
-    file.unlink()
-    file.symlink_to(next((tmp_path / "other" / "data").iterdir()))
-    with pytest.raises(DataError, match="lies outside"):
-        read(folder)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent", "./absent folder"):
-        with pytest.raises(DataError, match=r"absent.*: no such folder\. Give a folder, or a name on the Hub"):
-            read(path)
-    (tmp_path / "a.parquet").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"a\.parquet: a file, not a folder\. Give the folder"):
-        read(tmp_path / "a.parquet")
-
-
-@pytest.mark.parametrize("use", [lambda source: list(source.records()), lambda source: source.fingerprint()])
-def test_the_hub_without_a_network_is_one_line(use: Callable[[HfSource], Any]) -> None:
-    reason = r"^nobody/nothing: no folder here, and cannot be found on the Hub \(.*offline.*\)\. Go"
-    with pytest.raises(DataError, match=reason) as caught:
-        use(HfSource("nobody/nothing"))
-    assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match=r"cannot be opened as a dataset .*Go online"):
-        list(HfSource("nobody/nothing", revision=COMMIT).records())
-
-
-def test_a_refused_connection_is_one_line(tmp_path: Path) -> None:
-    """The HTTP library's own errors, in a process that is not told to stay offline."""
-    code = "from mllmu_med.sources import hf_rows; hf_rows.commit('a/b', None)"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert "mllmu_med.errors.DataError: a/b: no folder here, and cannot be found on the Hub" in result.stderr
-
-
-class Hub:
-    """Stands for the Hub: asks for a commit and for files are noted, and answered from a folder."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import datasets
-        import huggingface_hub
-
-        self.asked: list[Any] = []
-        self.folder, self.load = folder, datasets.load_dataset_builder
-        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", self.info)
-        monkeypatch.setattr(datasets, "load_dataset_builder", self.builder)
-
-    def info(self, path: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
-        self.asked.append(("commit of", path, revision))
-        return SimpleNamespace(sha=COMMIT)
-
-    def builder(self, path: str, **options: Any) -> Any:
-        self.asked.append(("files of", path, options["name"], options["revision"]))
-        assert options.keys() == {"name", "revision", "cache_dir"}
-        return self.load(str(self.folder), cache_dir=options["cache_dir"])
-
-
-def test_what_is_on_the_hub_is_read_at_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = Hub(save(tmp_path / "set", rows(3)), monkeypatch)
-    monkeypatch.setattr(hf_rows, "_check_places", lambda *_: None)
-    found = read("owner/name", config="c", revision="v1")
-    assert [record.id for record in found] == ["train-row-0", "train-row-1", "train-row-2"]
-    assert data(found[0]) == png(0)
-    assert hub.asked == [("commit of", "owner/name", "v1"), ("files of", "owner/name", "c", COMMIT)]
-    hub.asked.clear()
-    read("owner/name", revision=COMMIT)
-    assert hub.asked == [("files of", "owner/name", None, COMMIT)]
-
-
-def test_files_elsewhere_on_the_hub_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Hub(save(tmp_path / "set", rows(1)), monkeypatch)
-    with pytest.raises(DataError, match=r"owner/name: its file '/.*' lies outside"):
-        read("owner/name")
-    own = [f"hf://datasets/owner/name@{COMMIT}/data/a.parquet"]
-    hf_rows._check_places("owner/name", COMMIT, {"train": own})
-    for other in ("hf://datasets/owner/name2@main/a", "hf://datasets/owner/name@other/a", "https://example.org/a"):
-        with pytest.raises(DataError, match="lies outside"):
-            hf_rows._check_places("owner/name", COMMIT, {"train": [*own, other]})
-
-
-def test_images_as_files_on_the_hub_ask_for_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save(tmp_path / "set", rows(1, image=lambda n: "a.png"), features(image=Value("string")))
-    Hub(folder, monkeypatch)
-    monkeypatch.setattr(hf_rows, "_check_places", lambda *_: None)
-    with pytest.raises(
-        DataError, match=r"name, record train row 0: no such image folder\. Images are given by name: download"
-    ):
-        read("owner/name")
-
-
-def test_the_card_says_where_the_data_comes_from(tmp_path: Path) -> None:
-    assert HfSource("owner/name").about.url == "https://huggingface.co/datasets/owner/name"
-    assert HfSource(tmp_path).about.url is None
-
-
 def test_the_fingerprint_follows_files_and_parameters(tmp_path: Path) -> None:
     folder = save(tmp_path / "set", rows(2, note=lambda n: "x"), features(note=Value("string")))
     (tmp_path / "pictures").mkdir()
@@ -630,10 +242,3 @@ def test_the_fingerprint_follows_files_and_parameters(tmp_path: Path) -> None:
     assert len(set(found)) == len(found)
     with pytest.raises(DataError, match="no such folder"):
         make(tmp_path / "absent dir").fingerprint()
-
-
-def test_the_fingerprint_of_the_hub_is_the_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Hub(tmp_path, monkeypatch)
-    assert HfSource("a/b").fingerprint() == HfSource("a/b", revision="main").fingerprint()
-    assert HfSource("a/b", revision=COMMIT).fingerprint() == HfSource("a/b").fingerprint()
-    assert HfSource("a/b", revision="f" * 40).fingerprint() != HfSource("a/b").fingerprint()

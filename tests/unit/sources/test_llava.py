@@ -257,6 +257,7 @@ def test_answer_types_are_taken_where_the_file_has_them(folder: Path) -> None:
         (talk(conversations=[{"value": "x"}]), r"turn 1: no field 'from'\. Each turn"),
         (talk(conversations=[*turns("a"), {"from": "gpt"}]), "turn 2: no field 'value'"),
         (talk(domain=["mri"]), "'domain' is a list, expected an object"),
+        (talk("What?", "half \ud83d"), "turn 2: 'value' holds half of a character"),
         (talk(answer_type="both"), "'answer_type' is 'both'"),
         ({"id": "x" * 500, "image": 5, "conversations": []}, r"record x{60} \(line 1\): 'image'"),
         ({"id": "a\nb", "image": 5, "conversations": []}, r"record a b \(line 1\): 'image'"),

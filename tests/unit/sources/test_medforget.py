@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,8 @@ def test_one_file_belongs_to_neither_set(tmp_path: Path) -> None:
         ("Which? A)x B)y C)z", "classification", ("x", "y", "z")),
         ("Which? B) y A) x C) z", "classification", None),
         ("Which? A) B) C) z", "classification", None),
+        ("Which? A) x B) y C)", "classification", None),
+        ("Which? (A) x (B) y (C) z", "classification", None),
         ("Is it A) or B)?", "generation", None),
         ("Describe.", "generation", None),
     ],
@@ -127,6 +130,7 @@ def test_the_task_is_told_from_the_form(
     [
         ({}, "h/p/s/i.jpg", {"institution": "h", "patient": "p", "study": "s"}, "h/p"),
         (None, "h/p/i.jpg", {"institution": "h", "patient": "p"}, "h/p"),
+        (None, "h/p/s/view/i.jpg", {"institution": "h", "patient": "p", "study": "s"}, "h/p"),
         (None, "i.jpg", None, None),
         (None, "h/i.jpg", {"institution": "h"}, None),
         ({"institution_id": "h", "patient_id": None, "study_id": 3}, "i.jpg", {"institution": "h", "study": "3"}, None),
@@ -145,11 +149,26 @@ def test_the_hierarchy_is_what_the_row_states(
 
 
 @pytest.mark.parametrize(
-    ("answer", "text"), [("a ", "a"), (["a", None, "b"], "a b"), (3, "3"), (2.5, "2.5"), (["x", 1], "x 1")]
+    ("answer", "text"), [("a ", "a"), (["a", None, "b"], "a b"), (3, "3"), (0, "0"), (2.5, "2.5"), (["x", 1], "x 1")]
 )
 def test_answers_become_text(tmp_path: Path, answer: object, text: str) -> None:
     (record,) = one(tmp_path, row("i1", ("Q?", answer)))
     assert record.answer == text
+
+
+def test_images_are_read_again_in_any_order(tmp_path: Path) -> None:
+    found = one(tmp_path, *(row(f"i{shade}", shade=shade) for shade in range(5)))
+    for shade in (4, 0, 3):
+        image = found[shade].image
+        assert image is not None
+        assert read_image(image, "x").data == png(shade)
+
+
+def test_further_columns_are_kept_as_json_can_hold_them(tmp_path: Path) -> None:
+    schema = pa.schema([*SCHEMA, ("taken", pa.date32()), ("raw", pa.binary())])
+    file = write(tmp_path / "x.parquet", {**row(), "taken": date(2020, 1, 2), "raw": b"x"}, schema=schema)
+    (record,) = MedForgetSource(file).records()
+    assert (record.extra["taken"], record.extra["raw"]) == ("2020-01-02", None)
 
 
 def test_questions_of_an_id_are_numbered_through(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,41 @@ def test_the_test_set_has_the_same_persons_and_several_images(folder: Path) -> N
     assert {(record.group, record.source_split) for record in tests} == {("007", "test")}
     assert {record.extra["peer_split"] for record in tests} == {"test"}
     assert {record.source_split for record in found if record not in tests} == {None}
+    assert found[0].image is not None
+    assert read_image(found[0].image, "x").data == png(7)
     assert tests[0].image is not None
     assert read_image(tests[0].image, "x").data == png(30)
     assert source.skipped == {"further images of a person": 1}
     assert len({record.id for record in found}) == len(found) == 16
+
+
+def test_the_first_of_several_images_is_read_again(tmp_path: Path) -> None:
+    schema = pa.schema({"ID": pa.string(), "images": pa.list_(_CELL), "question": pa.string(), "answer": pa.string()})
+    people = [
+        {"ID": name, "images": [None, {"bytes": png(shade)}, {"bytes": png(99)}], "question": "Who?", "answer": name}
+        for name, shade in (("1", 1), ("2", 2))
+    ]
+    first, second = read(write(tmp_path, "Test_Set", *people, schema=schema), "Test_Set")
+    assert first.image is not None
+    assert second.image is not None
+    assert [read_image(record.image, "x").data for record in (first, second)] == [png(1), png(2)]
+
+
+def test_options_are_in_the_order_of_their_letters(tmp_path: Path) -> None:
+    schema = pa.schema({"ID": pa.string(), "image": _CELL, "Classification_Task": pa.string()})
+    asked = {"Question": "Q?", "Options": {"B": "two", "A": "one"}, "Correct_Answer": "B"}
+    row = {"ID": "7", "image": None, "Classification_Task": json.dumps({"Pure_Text_Questions": [asked]})}
+    (record,) = read(write(tmp_path, "Full_Set", row, schema=schema), "Full_Set")
+    assert (record.options, record.answer) == (("one", "two"), "two")
+
+
+def test_further_columns_are_kept_as_json_can_hold_them(tmp_path: Path) -> None:
+    schema = pa.schema([*SCHEMA, ("born", pa.date32()), ("raw", pa.binary()), ("age", pa.float64())])
+    row = person(born=date(1990, 2, 3), raw=b"x", age=float("nan"))
+    record = read(write(tmp_path, "forget_5", row, schema=schema), "forget_5")[0]
+    assert {name: record.extra[name] for name in ("born", "raw", "age")} == {
+        "born": "1990-02-03", "raw": None, "age": None,
+    }  # fmt: skip
 
 
 def test_training_data_holds_questions_as_json(tmp_path: Path) -> None:
