@@ -196,7 +196,6 @@ def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 def _apart(one: frozenset[str], other: frozenset[str]) -> bool:
     """Whether two places exclude each other: the two ends of an axis, or the middle and a corner."""
-    one, other = (place | {"left", "right"} if "both" in place else place for place in (one, other))
     ends = [(one.intersection(axis), other.intersection(axis)) for axis in AXES]
     corner = max(sum(map(bool, place)) for place in zip(*ends, strict=True)) > 1
     return any(a and b and not a & b for a, b in ends) or (corner and {"middle"} in (one, other))

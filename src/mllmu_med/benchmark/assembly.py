@@ -227,7 +227,7 @@ class Assembly:
         """A record of test or validation; marked where a wrong rule would give another answer."""
         path = source_path(entry.record)
         rule = next((rule for rule in self.rules if rule.covers(entry)), None)
-        if rule is None or subset is not Subset.TEST or normalise(rule.wrong) in entry.answers:
+        if rule is None or subset is not Subset.TEST or rule.may_be_true_of(entry):
             return entry.sample(subset, Stratum.GENERAL, hierarchy=path)
         return entry.sample(
             subset, Stratum.WRONG_UNSEEN, wrong_answer=rule.wrong, correct_answer=entry.record.answer,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mllmu_med.benchmark.answers import NEGATIVES, items, normalise
-from mllmu_med.benchmark.edits import CONTENT_TYPES, is_yes_no
+from mllmu_med.benchmark.error_kinds import content_kind, is_yes_no
 from mllmu_med.sources.record import Record
 
 _MOST_FINDINGS = 20_000
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 def finding_key(record: Record) -> FindingKey | None:
     """What finding the record's answer names: one finding, about an image, not a yes or no; else None."""
-    if record.image is None or is_yes_no(record) or CONTENT_TYPES.get(record.content_type or "") != "finding":
+    if record.image is None or is_yes_no(record) or content_kind(record) != "finding":
         return None
     answer = normalise(record.answer)
     if answer in NEGATIVES or len(items(answer)) != 1:

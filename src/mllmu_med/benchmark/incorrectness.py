@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from mllmu_med.benchmark.answers import normalise, severity
+from mllmu_med.benchmark.answers import contradicts, normalise, severity
 from mllmu_med.benchmark.catalogue import Catalogue, Entry
 from mllmu_med.benchmark.edits import Edit, edit, error_types, is_yes_no
 from mllmu_med.benchmark.findings import FindingKey, Place, finding_key
@@ -40,6 +40,10 @@ class Rule:
     def covers(self, entry: Entry) -> bool:
         """Whether the rule applies to the entry: a finding question with this answer in this modality."""
         return finding_key(entry.record) == self.key
+
+    def may_be_true_of(self, entry: Entry) -> bool:
+        """Whether what the rule says is, or means the same as, an answer that the source accepts."""
+        return any(not contradicts(self.wrong, answer) for answer in entry.answers)
 
 
 class WrongFact(NamedTuple):
@@ -123,7 +127,7 @@ def apply_rules(rules: Sequence[Rule], catalogue: Catalogue, division: Division)
         for place in _kept(catalogue, division, rule.key, TRAIN):
             entry = _entry(division, place)
             found.groups.add(place.group)
-            if normalise(rule.wrong) in entry.answers:
+            if rule.may_be_true_of(entry):
                 found.unsafe["finding"] += 1
                 continue
             wrong = Edit("finding", rule.wrong, severity("finding", rule.wrong, entry.record.answer))
@@ -225,7 +229,8 @@ def text_facts(catalogue: Catalogue, division: Division, plan: BenchmarkPlan, co
             continue
         kinds = error_types(entry.record)
         random = rng(seed, "text fact", entry.group)
-        wrong = edit(entry.record, kinds[0], catalogue.pools, entry.answers, random) if kinds else None
+        tried = (edit(entry.record, kind, catalogue.pools, entry.answers, random) for kind in kinds)
+        wrong = next((made for made in tried if made is not None), None)
         if wrong is None:
             found.unsafe["text"] += 1
             continue

@@ -101,6 +101,11 @@ def test_an_answer_lies_within_what_the_question_names() -> None:
     assert drawn(found, asked, "location") == {"Heart"}
 
 
+def test_of_several_spellings_the_commonest_is_drawn() -> None:
+    found = pools(*(record(answer=answer) for answer in ("Cardiomegaly", "Cardiomegaly", "Cardiomegal", "cyst")))
+    assert drawn(found, record(answer="pneumothorax")) == {"Cardiomegaly", "cyst"}
+
+
 def test_numbers_keep_their_notation_and_languages_are_apart() -> None:
     found = pools(*(record(answer=answer, content_type="count", question="How many?") for answer in ("1", "two", "3")),
                   record(answer="4", content_type="count", question="How many?", language="zh"))  # fmt: skip

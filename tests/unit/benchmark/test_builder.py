@@ -48,7 +48,8 @@ def test_the_plan_is_carried_out(built: Benchmark, samples: list[Sample], plan: 
     assert built.manifest["plan"] == plan.as_dict()
     assert built.manifest["skipped"]["empty answer"] == 1
     assert built.manifest["groups"] == {
-        "training": 48 + 12 - 3, "validation": 0, "test": 12, "split": "source", "merged": {"same": 0, "similar": 0, "text": 0},
+        "training": 48 + 12 - 3, "validation": 0, "test": 12, "split": "source",
+        "merged": {"same": 0, "similar": 0, "text": 0},
     }  # fmt: skip
 
 

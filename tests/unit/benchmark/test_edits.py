@@ -140,6 +140,13 @@ def test_a_weighting_is_exchanged_for_a_weighting() -> None:
     assert wrongs(offered, "modality") == {"T2"}
 
 
+def test_an_error_of_side_is_not_passed_off_as_one_of_place() -> None:
+    asked = record(answer="Left", question="Which hemisphere is abnormal, left or right?", content_type="location")
+    assert error_types(asked) == ("laterality", "location")
+    assert wrongs(asked, "laterality") == {"Right"}
+    assert wrongs(asked, "location") == {None}
+
+
 def test_options_bound_the_wrong_answer() -> None:
     sided = record(answer="left", options=("left", "both"), content_type="laterality")
     assert edit(sided, "laterality", pools(), {"left"}, Random(0)) is None

@@ -20,6 +20,7 @@ from mllmu_med.benchmark.frames import same_frame
         ("Lower Left Lobe", "Lower Left Lung", "location", False),
         ("Upper Left", "Center", "location", True), ("Black Hollow", "Left Lung", "location", False),
         ("Around the bladder", "Above the rectum", "location", False), ("Neck", "Black Hollow", "location", False),
+        ("Around the bladder", "Symmetrical to the spine", "location", False),
         ("Liver", "Lung", "organ", True), ("Chest", "Lung", "organ", False), ("Brain", "Chest", "organ", True),
         ("Brain", "Lung", "organ", True), ("Breathe", "Lung", "organ", False),
         ("omentum", "peritoneum", "organ", True),

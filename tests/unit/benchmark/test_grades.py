@@ -44,6 +44,7 @@ def test_what_is_no_grade(text: str) -> None:
         ("BI-RADS 3", {"BI-RADS 1", "BI-RADS 5"}),
         ("BI-RADS 0", {"BI-RADS 2", "BI-RADS 3", "BI-RADS 4", "BI-RADS 5"}),
         ("type 2 diabetes", {"type 1 diabetes"}),
+        ("Modic type 2", {"Modic type 1", "Modic type 3"}),
         ("ii期", {"iv期"}),
         ("3级", {"1级"}),
         ("二度", {"四度"}),
@@ -53,7 +54,7 @@ def test_what_is_no_grade(text: str) -> None:
 def test_another_grade_is_two_steps_off_in_the_same_notation(text: str, expected: set[str]) -> None:
     assert others(text) == expected
     for other in expected:
-        assert (steps_apart(other, text) or 0) >= (1 if "diabetes" in text else 2)
+        assert (steps_apart(other, text) or 0) >= (1 if "type 2" in text else 2)
         assert not same_grade(other, text)
 
 

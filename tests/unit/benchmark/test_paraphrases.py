@@ -145,6 +145,19 @@ def test_chinese_wordings(question: str, expected: str) -> None:
     assert expected in paraphrases(question, "zh")
 
 
+def test_what_is_not_said_is_not_made() -> None:
+    assert not any("see no" in text for text in paraphrases("Are there no lesions on the right?", "en"))
+    assert not any("有是否" in text for text in paraphrases("这个图像有异常吗?", "zh"))
+
+
+def test_what_a_rule_changes_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ["Is there a mass?", "Would you say that there is no mass?"]
+    monkeypatch.setattr("mllmu_med.benchmark.paraphrases_en.reworded", lambda question: iter(made))
+    found = paraphrases("Is there no mass?", "en")
+    assert made[1] in found
+    assert made[0] not in found
+
+
 def test_the_middle_of_an_image_is_not_cut_in_two() -> None:
     assert not any("，心的" in text for text in paraphrases("图片中心的器官可以被用来做什么?", "zh"))
 

@@ -123,16 +123,24 @@ def hue(colour: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)))
 
 
-@pytest.mark.parametrize("size", [(64, 64), (200, 40), (33, 150)])
-def test_no_corner_is_empty_and_little_of_the_border_is_lost(size: tuple[int, int]) -> None:
-    white = Image.new("L", size, 255)
-    frame = np.full(size[::-1], 255, dtype=np.uint8)
-    rim = max(2, round(0.05 * min(size)))
-    frame[rim:-rim, rim:-rim] = 0  # what lies within 5 % of the border
+@pytest.mark.parametrize("size", [(64, 64), (300, 60), (60, 300)])
+def test_no_corner_is_empty_and_little_is_lost_on_each_side(size: tuple[int, int]) -> None:
+    width, height = size
+    frame = np.full((height, width), 255, dtype=np.uint8)
+    frame[round(0.06 * height) : round(0.94 * height), round(0.06 * width) : round(0.94 * width)] = 0
     for key in KEYS[:6]:
-        assert np.asarray(vary(white, 3, key)).min() > 200
+        assert np.asarray(vary(Image.new("L", size, 255), 3, key)).min() > 200
         kept = grey(vary(Image.fromarray(frame), 3, key))
-        assert kept.max() > 120
+        middle = kept[height // 3 : 2 * height // 3], kept[:, width // 3 : 2 * width // 3]
+        sides = (middle[0][:, 0], middle[0][:, -1], middle[1][0], middle[1][-1])
+        assert min(side.mean() for side in sides) > 100  # the outer 6 % are still there
+
+
+def test_a_grey_image_in_colour_stays_grey() -> None:
+    noisy = np.random.default_rng(0).integers(60, 200, (64, 64, 1)).repeat(3, axis=2).astype(np.uint8)
+    for key in KEYS:
+        pixels = np.asarray(vary(Image.fromarray(noisy), 3, key), dtype=int)
+        assert np.ptp(pixels, axis=2).max() <= 3
 
 
 def test_another_key_makes_another_variant_and_another_process_the_same() -> None:
