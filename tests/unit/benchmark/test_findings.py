@@ -10,8 +10,9 @@ from tests.unit.benchmark.fake_source import record
 
 @pytest.mark.parametrize(
     "other",
-    [{"image": None}, {"answer": "none"}, {"answer": "Normal"}, {"answer": "nodule, effusion"}, {"content_type": None, "question": "What?"},
-     {"content_type": "organ"}, {"answer": "yes", "answer_type": "closed", "question": "Is there a nodule?"}],
+    [{"image": None}, {"answer": "none"}, {"answer": "Normal"}, {"answer": "nodule, effusion"},
+     {"content_type": None, "answer": "something odd"}, {"content_type": "organ"},
+     {"answer": "yes", "answer_type": "closed", "question": "Is there a nodule?"}],
 )  # fmt: skip
 def test_what_names_no_single_finding(other: dict[str, object]) -> None:
     assert finding_key(record(**other)) is None
