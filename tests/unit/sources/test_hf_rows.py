@@ -215,12 +215,14 @@ print("end")
 
 
 def test_what_the_libraries_say_is_as_before(tmp_path: Path) -> None:
-    from datasets.utils import is_progress_bar_enabled
+    from datasets.utils import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
     from datasets.utils import logging as of_datasets
     from huggingface_hub.utils import logging as of_hub
 
     before = [logging.get_verbosity() for logging in (of_datasets, of_hub)]
+    had_bars = is_progress_bar_enabled()  # another test may have turned them off
     try:
+        enable_progress_bars()
         of_datasets.set_verbosity(15)
         of_hub.set_verbosity(25)
         read(save(tmp_path, rows(1)))
@@ -229,6 +231,8 @@ def test_what_the_libraries_say_is_as_before(tmp_path: Path) -> None:
     finally:
         of_datasets.set_verbosity(before[0])
         of_hub.set_verbosity(before[1])
+        if not had_bars:
+            disable_progress_bars()
 
 
 @pytest.mark.parametrize("format_", ["webdataset", "text", "audiofolder"])
