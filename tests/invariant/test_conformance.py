@@ -20,8 +20,9 @@ from torch import Tensor
 
 from mllmu_med.methods import ADDONS, METHODS
 from mllmu_med.methods.addons.interface import GradientRule, Gradients, GradientStep, ParameterView
+from mllmu_med.methods.edits.interface import Desk, Edit
 from mllmu_med.methods.guards.interface import Acts, Guard, GuardDesk, Memory
-from mllmu_med.methods.interface import Batch, Component, Cost, Desk, Edit, Family, Loss, Needs, Objective, State
+from mllmu_med.methods.interface import Batch, Component, Cost, Family, Loss, Needs, Objective, State
 from mllmu_med.methods.objectives.ascent import GradientDifference
 from mllmu_med.methods.terms import mean_nll, retain_nll
 from mllmu_med.models.vlm import VisionLanguageModel

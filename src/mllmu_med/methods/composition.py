@@ -10,20 +10,10 @@ from torch import Tensor
 
 from mllmu_med.errors import UsageError
 from mllmu_med.methods.addons.interface import Addon, GradientRule, Parameterisation, RetainTerm
+from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.methods.guards.interface import Guard
-from mllmu_med.methods.interface import (
-    Batch,
-    Edit,
-    Family,
-    Focus,
-    Loss,
-    ModelFacts,
-    Needs,
-    Objective,
-    Plan,
-    State,
-    Supports,
-)
+from mllmu_med.methods.interface import Batch, Family, Focus, Loss, ModelFacts, Needs, Objective, State, Supports
+from mllmu_med.methods.plans.interface import Plan
 
 
 @dataclass(frozen=True)
@@ -33,7 +23,7 @@ class Composite:
     Add-ons that are a part of the objective itself (``objective.addons()``) come first.
 
     Raises:
-        UsageError: two rules or two parameterisations.
+        UsageError: two rules or two parameterisations, or a rule for two sides where there is one.
     """
 
     objective: Objective
@@ -46,6 +36,11 @@ class Composite:
             found = [addon.label for addon in self.addons if isinstance(addon, kind)]
             if len(found) > 1:
                 raise UsageError(f"{self.label}: two {what}, {' and '.join(found)}; only one can be used")
+        kept = Needs.RETAIN in self.objective.needs or any(isinstance(addon, RetainTerm) for addon in self.addons)
+        if self.rule is not None and self.rule.two_sided and not kept:
+            raise UsageError(
+                f"{self.label}: {self.rule.label} keeps the retain loss, but nothing here has a retain term"
+            )
 
     @property
     def label(self) -> str:

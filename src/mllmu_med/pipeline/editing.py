@@ -7,7 +7,7 @@ from pathlib import Path
 from mllmu_med.benchmark.sample import Subset
 from mllmu_med.errors import UsageError
 from mllmu_med.methods.composition import composed
-from mllmu_med.methods.interface import Edit
+from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.models.store import save_trained
 from mllmu_med.pipeline.sequence import FORGET, RequestWorkshop
 from mllmu_med.pipeline.stage import Facts

@@ -10,7 +10,7 @@ from mllmu_med.benchmark.sample import Sample
 from mllmu_med.benchmark.training_sets import TrainingSet, training_set
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
-from mllmu_med.methods.interface import Plan
+from mllmu_med.methods.plans.interface import Plan
 from mllmu_med.methods.plans.retrain import Retrain
 from mllmu_med.methods.plans.shards import Shards
 from mllmu_med.models.store import ADAPTER, PARENT, save_trained

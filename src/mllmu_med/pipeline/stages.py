@@ -255,8 +255,9 @@ def _add_controls(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
 
 def _add_method(settings: MethodSettings, workshop: Any, keys: Keys, add: Add) -> None:
     """The stages of one row: its requests one after another, and before them what a plan is built from."""
+    from mllmu_med.methods.edits.interface import Edit
     from mllmu_med.methods.guards.interface import Guard
-    from mllmu_med.methods.interface import Cost, Edit
+    from mllmu_med.methods.interface import Cost
     from mllmu_med.methods.plans.retrain import Retrain
     from mllmu_med.methods.plans.shards import Shards
 

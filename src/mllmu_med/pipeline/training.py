@@ -14,8 +14,9 @@ from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.benchmark.training_sets import TrainingSet, training_set
 from mllmu_med.methods.addons.orthogonal import Orthogonal, off
 from mllmu_med.methods.composition import Composite
+from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.methods.guards.interface import Guard
-from mllmu_med.methods.interface import Edit, Needs
+from mllmu_med.methods.interface import Needs
 from mllmu_med.methods.objectives.ascent import GradientAscent
 from mllmu_med.models.embedded import Architecture, build_embedded
 from mllmu_med.models.store import save_trained

@@ -10,8 +10,10 @@ import pytest
 
 from mllmu_med.methods import ADDONS, METHODS
 from mllmu_med.methods.addons.interface import Addon, GradientRule, Parameterisation, RetainTerm
+from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.methods.guards.interface import Guard
-from mllmu_med.methods.interface import Component, Cost, Edit, Family, Needs, Objective, Plan, Supports
+from mllmu_med.methods.interface import Component, Cost, Family, Needs, Objective, Supports
+from mllmu_med.methods.plans.interface import Plan
 from mllmu_med.recipe import UnlearnSettings
 from mllmu_med.registry import Registry
 from mllmu_med.testing.naming import methods

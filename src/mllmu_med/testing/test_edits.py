@@ -12,7 +12,7 @@ from torch import Tensor
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.errors import UsageError
 from mllmu_med.methods import METHODS
-from mllmu_med.methods.interface import Edit
+from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.models.groups import group_of, plain_name
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.testing.bench import LOOP, MODES, SEED, modes_of, other_pictures, trainable_model, weights

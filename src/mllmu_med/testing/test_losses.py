@@ -219,13 +219,20 @@ def test_states_are_tensors_that_keep_their_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", combinations())
 def test_every_addon_composes_or_says_why_not(name: str) -> None:
-    """Only two rules, or two parameterisations, exclude each other; no add-on touches the forget term."""
+    """Two rules or two parameterisations exclude each other, and a rule for two sides needs both; nothing else does.
+
+    No add-on touches the forget term.
+    """
     first, addon = name.split("+")
     added: Addon = ADDONS.get(addon)()
     alone = made(first)
     taken = isinstance(added, GradientRule) and alone.rule is not None
     if taken or (isinstance(added, Parameterisation) and alone.parameterisation is not None):
         with pytest.raises(UsageError, match="only one can be used"):
+            made(name)
+        return
+    if isinstance(added, GradientRule) and added.two_sided and Needs.RETAIN not in alone.needs:
+        with pytest.raises(UsageError, match="nothing here has a retain term"):
             made(name)
         return
     method = made(name)

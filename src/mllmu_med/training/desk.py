@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.errors import UsageError
 from mllmu_med.memory import peak_memory_mb
-from mllmu_med.methods.interface import Delta, Edit, ModelFacts, Needs, Objective, Recorded, Siblings
+from mllmu_med.methods.edits.interface import Delta, Edit, Recorded, Siblings
+from mllmu_med.methods.interface import ModelFacts, Needs, Objective
 from mllmu_med.models.anatomy import anatomy, model_facts, recorded_outputs
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.progress import Bar, bar
@@ -36,7 +37,7 @@ Recorder = Callable[[dict[int, nn.Module]], Any]
 
 
 class ModelDesk:
-    """The model of an edit (:class:`mllmu_med.methods.interface.Desk`).
+    """The model of an edit (:class:`mllmu_med.methods.edits.interface.Desk`).
 
     What is to be forgotten is recorded whole; of retained groups at most ``settings.statistics_records`` questions,
     drawn evenly from the strata.

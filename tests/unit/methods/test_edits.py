@@ -16,11 +16,12 @@ from mllmu_med.errors import UsageError
 from mllmu_med.methods import METHODS
 from mllmu_med.methods.edits import chip, lunar, manu
 from mllmu_med.methods.edits.chip import CHIP, project_rows, selected_rows, sibling_basis, token_means
+from mllmu_med.methods.edits.interface import Edit, Siblings
 from mllmu_med.methods.edits.lunar import LUNAR, Moments, moments, response
 from mllmu_med.methods.edits.manu import MANU, Sums, differences, gathered, pruned, scores
 from mllmu_med.methods.edits.sku import SKU, Acquisition, bounded_divergence
 from mllmu_med.methods.edits.task_vector import Overfit, TaskVector
-from mllmu_med.methods.interface import Edit, Family, ModelFacts, Objective, Siblings, Supports
+from mllmu_med.methods.interface import Family, ModelFacts, Objective, Supports
 from tests.unit.methods.worked_example import KL, LN2, RETAIN, RETAIN_REFERENCE, answers, batch, logits_of
 
 NAMES = ("task_vector", "sku", "chip", "manu", "lunar")

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.report.benchmark_filters import Filters
 from mllmu_med.report.benchmark_page import benchmark_html, build_benchmark_page
 from tests.unit.report.fake_benchmark import BURNED, NAMES, NUMBERS, FakeBenchmark, make_benchmark, picture, sample
+from tests.unit.report.page_reader import Page
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -35,39 +35,6 @@ HOSTILE = (
     "&lt;b&gt; ${1} `x` \u2028",
     "long " * 5000,
 )
-
-
-class Page(HTMLParser):
-    """What a browser would find in the page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.content: dict[str, list[str]] = {}
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self.open.append(tag)
-            self.content.setdefault(tag, []).append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.content[self.open[-1]][-1] += data
-        else:
-            self.text += data
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.content["script"][0])
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -1,11 +1,8 @@
 import base64
 import hashlib
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +11,7 @@ from mllmu_med.folders import verify
 from mllmu_med.report import page as page_module
 from mllmu_med.report.page import build_report
 from tests.unit.report.fake_run import FakeBenchmark, make_benchmark, make_outputs, make_results
+from tests.unit.report.page_reader import Page
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -27,39 +25,6 @@ HOSTILE = (
     "long " * 2000,
 )
 FETCHING = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "background"}
-
-
-class Page(HTMLParser):
-    """What a browser would find in the page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.content: dict[str, list[str]] = {}
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self.open.append(tag)
-            self.content.setdefault(tag, []).append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.content[self.open[-1]][-1] += data
-        else:
-            self.text += data
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.content["script"][0])
 
 
 def _text(path: Path) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 from mllmu_med.benchmark.sample import Node, Stratum
 from mllmu_med.errors import MedError, UsageError
 from mllmu_med.methods import METHODS
-from mllmu_med.methods.interface import Batch, Loss, Needs, Siblings
+from mllmu_med.methods.edits.interface import Siblings
+from mllmu_med.methods.interface import Batch, Loss, Needs
 from mllmu_med.methods.objectives.ascent import GradientAscent, GradientDifference
 from mllmu_med.models.anatomy import anatomy
 from mllmu_med.models.groups import Lora, set_trainable

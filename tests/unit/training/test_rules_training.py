@@ -22,7 +22,7 @@ from mllmu_med.methods.addons.sam import SharpnessAware
 from mllmu_med.methods.addons.sine_project import SineProjection
 from mllmu_med.methods.composition import Composite
 from mllmu_med.methods.interface import Batch, Loss, Objective, State
-from mllmu_med.methods.objectives.ascent import GradientAscent, GradientDifference
+from mllmu_med.methods.objectives.ascent import GradientDifference
 from mllmu_med.methods.objectives.duo import DUO
 from mllmu_med.methods.objectives.mmunlearner import MMUnlearner
 from mllmu_med.methods.objectives.o3 import O3
@@ -118,11 +118,6 @@ def test_a_rule_makes_a_difference(load_tiny: Load) -> None:
     for name in ("sam", "gu", "sine_project"):
         digests[name] = run(load_tiny, METHODS[name], FULL).digest  # type: ignore[attr-defined]
     assert len(set(digests.values())) == 4
-
-
-def test_gu_without_a_retain_term_is_told_on_the_first_step(load_tiny: Load) -> None:
-    with pytest.raises(UsageError, match="gu keeps the retain loss, but the method has no retain term"):
-        run(load_tiny, Composite(GradientAscent(), (GeometricUnlearning(),)), FULL)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class GeometricUnlearning(GradientRule):
     needs: ClassVar = Needs.RETAIN
     cost: ClassVar = Cost.PAIR
     grid: ClassVar = {"history": (1, 4)}
+    two_sided: ClassVar = True
     history: int = 4
 
     def __post_init__(self) -> None:

@@ -80,7 +80,13 @@ class Addon(Component):
 
 
 class GradientRule(Addon):
-    """How the gradients of the two sides become one. Clipping, schedule and AdamW come after."""
+    """How the gradients of the two sides become one. Clipping, schedule and AdamW come after.
+
+    Attributes:
+        two_sided: whether there must be a retain side; without one the rule is refused when it is composed.
+    """
+
+    two_sided: ClassVar[bool] = False
 
     def start(self, view: ParameterView) -> State:
         """The state before the first step (masks, buffers); saved with every checkpoint."""

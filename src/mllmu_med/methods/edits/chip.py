@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mllmu_med.errors import UsageError
 from mllmu_med.methods.depth import layers_between
-from mllmu_med.methods.interface import Desk, Edit, Family, Needs
+from mllmu_med.methods.edits.interface import Desk, Edit
+from mllmu_med.methods.interface import Family, Needs
 
 MODULE = "down_proj"
 

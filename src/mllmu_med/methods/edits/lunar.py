@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mllmu_med.errors import UsageError
 from mllmu_med.methods.depth import layer_at
-from mllmu_med.methods.interface import Desk, Edit, Family, Needs
+from mllmu_med.methods.edits.interface import Desk, Edit
+from mllmu_med.methods.interface import Family, Needs
 
 MODULE = "down_proj"
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mllmu_med.errors import UsageError
-from mllmu_med.methods.interface import Desk, Edit, Family, Needs
+from mllmu_med.methods.edits.interface import Desk, Edit
+from mllmu_med.methods.interface import Family, Needs
 
 MODULE = "down_proj"
 SMALLEST = 1e-5

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from mllmu_med.methods.edits.interface import Desk, Edit
 from mllmu_med.methods.interface import (
     Answers,
     Batch,
     Cost,
-    Desk,
-    Edit,
     Family,
     Loss,
     Needs,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mllmu_med.methods.interface import Batch, Cost, Desk, Edit, Family, Loss, Objective, Supports
+from mllmu_med.methods.edits.interface import Desk, Edit
+from mllmu_med.methods.interface import Batch, Cost, Family, Loss, Objective, Supports
 from mllmu_med.methods.terms import mean_nll
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mllmu_med.methods.interface import Plan
+from mllmu_med.methods.plans.interface import Plan
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from mllmu_med.errors import UsageError
-from mllmu_med.methods.interface import Plan
+from mllmu_med.methods.plans.interface import Plan
 
 
 @dataclass(frozen=True)
