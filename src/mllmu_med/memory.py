@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 from contextlib import suppress
@@ -19,6 +21,9 @@ def forget_peak() -> None:
 
     On Linux and CUDA; elsewhere the peak stays that of the whole process.
     """
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # another C library than glibc has no such function
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier stages freed goes back, or it would count as used by this one
     with suppress(OSError):  # no such file: not Linux; not permitted: a sandbox
         _CLEAR.write_text("5")  # 5: reset the peak resident set size (proc(5))
     torch = sys.modules.get("torch")
