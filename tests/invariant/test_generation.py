@@ -34,13 +34,27 @@ def taught(request: pytest.FixtureRequest, load_tiny: Callable[[str], VisionLang
 
 
 def own_answer(vlm: VisionLanguageModel, prompt: Prompt, limit: int) -> Answer:
-    """The answer by the model's own ``generate``, batch size 1."""
+    """The answer by the model's own ``generate``, batch size 1, its confidence from the scores it returns."""
     own = own_inputs(vlm, Question(prompt.image, prompt.question, ""))
     arguments = own.arguments(vlm.model, answered=False)
     end = vlm.prompts.tokenizer.eos_token_id
-    ids = vlm.model.generate(**arguments, max_new_tokens=limit, do_sample=False, eos_token_id=end, pad_token_id=0)
-    made = ids[0, len(own.prompt) :].tolist()
-    return Answer(vlm.prompts.tokenizer.decode(made, skip_special_tokens=True).strip(), end not in made)
+    found = vlm.model.generate(
+        **arguments, max_new_tokens=limit, do_sample=False, eos_token_id=end, pad_token_id=0,
+        output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    made = found.sequences[0, len(own.prompt) :].tolist()
+    logprobs = [
+        logits[0].float().log_softmax(-1)[token].item() for logits, token in zip(found.logits, made, strict=True)
+    ]
+    text = vlm.prompts.tokenizer.decode(made, skip_special_tokens=True).strip()
+    return Answer(text, end not in made, sum(logprobs) / len(logprobs))
+
+
+def same_answers(found: list[Answer], expected: list[Answer]) -> bool:
+    texts = [answer[:2] for answer in found] == [answer[:2] for answer in expected]
+    return texts and [answer.confidence for answer in found] == pytest.approx(
+        [answer.confidence for answer in expected], rel=1e-3, abs=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +69,17 @@ def expected(taught: VisionLanguageModel) -> list[Answer]:
 def test_answers_are_those_of_the_models_own_generate(
     taught: VisionLanguageModel, expected: list[Answer], batch: int
 ) -> None:
-    assert generate(taught, PROMPTS, max_new_tokens=LIMIT, batch=batch) == expected
+    assert same_answers(generate(taught, PROMPTS, max_new_tokens=LIMIT, batch=batch), expected)
 
 
 def test_answers_come_in_the_order_of_the_prompts(taught: VisionLanguageModel, expected: list[Answer]) -> None:
     turned = generate(taught, PROMPTS[::-1], max_new_tokens=LIMIT, batch=4)
-    assert turned[::-1] == expected
+    assert same_answers(turned[::-1], expected)
 
 
 def test_answers_are_the_same_with_cached_features(taught: VisionLanguageModel, expected: list[Answer]) -> None:
     taught.cache_features(True)
-    assert generate(taught, PROMPTS, max_new_tokens=LIMIT, batch=11) == expected
+    assert same_answers(generate(taught, PROMPTS, max_new_tokens=LIMIT, batch=11), expected)
     taught.cache_features(False)
 
 
@@ -73,8 +87,8 @@ def test_the_limit_is_exact(taught: VisionLanguageModel) -> None:
     end = taught.prompts.end_token_id
     for limit in (1, 2, 5):
         for prompt in PROMPTS[:4]:
-            [answer] = generate(taught, [prompt], max_new_tokens=limit, batch=1)
-            assert answer == own_answer(taught, prompt, limit)
+            found = generate(taught, [prompt], max_new_tokens=limit, batch=1)
+            assert same_answers(found, [own_answer(taught, prompt, limit)])
     assert end == taught.prompts.tokenizer.eos_token_id
 
 

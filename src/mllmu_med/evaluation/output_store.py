@@ -17,16 +17,23 @@ def write_outputs(outputs: Sequence[Output], folder: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
+    floats = pyarrow.list_(pyarrow.float32())
     kinds = {
         "sample_id": pyarrow.string(),
         "probe": pyarrow.string(),
         "question": pyarrow.string(),
         "generated": pyarrow.string(),
         "truncated": pyarrow.bool_(),
-        "logprobs": pyarrow.list_(pyarrow.float32()),
+        "logprobs": floats,
         "greedy": pyarrow.list_(pyarrow.bool_()),
-        "correct_logprobs": pyarrow.list_(pyarrow.float32()),
-        "wrong_logprobs": pyarrow.list_(pyarrow.float32()),
+        "correct_logprobs": floats,
+        "wrong_logprobs": floats,
+        "confidence": pyarrow.float32(),
+        "blind_logprobs": floats,
+        "expected": floats,
+        "deviation": floats,
+        "head_gradient": pyarrow.float32(),
+        "cells": pyarrow.list_(floats),
     }
     columns = {name: pyarrow.array([getattr(o, name) for o in outputs], kind) for name, kind in kinds.items()}
     parquet.write_table(pyarrow.table(columns), folder / FILE, compression="zstd")
@@ -39,5 +46,9 @@ def read_outputs(folder: Path) -> list[Output]:
     names = [field.name for field in fields(Output)]
     rows: list[dict[str, Any]] = parquet.read_table(folder / FILE, columns=names).to_pylist()
     for row in rows:
-        row.update({name: tuple(value) for name, value in row.items() if isinstance(value, list)})
+        row.update({name: _tuples(value) for name, value in row.items() if isinstance(value, list)})
     return [Output(**row) for row in rows]
+
+
+def _tuples(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_tuples(value) if isinstance(value, list) else value for value in values)

@@ -23,6 +23,15 @@ class Output:
         greedy: for each of these tokens, whether it was the most likely one.
         correct_logprobs: the same for ``correct_answer`` of incorrectness samples, else None.
         wrong_logprobs: the same for ``wrong_answer`` where it is not the trained answer (``wrong_unseen``), else None.
+        confidence: mean log-probability (nats) of the generated answer's tokens; None where the engine tells none.
+        blind_logprobs: as ``logprobs``, asked without the image; of forgotten and holdout patients' original questions
+            about an image.
+        expected, deviation: for each token of the trained answer, mean and standard deviation of log p(v) over the
+            vocabulary under the model itself (nats).
+        head_gradient: norm of the gradient of the trained answer's mean token loss with respect to the output head.
+        cells: for each token of the trained answer, log-probabilities (nats) of 64 cells that part the vocabulary.
+
+    The last four are stored where they are looked at: original questions of forget, holdout and test samples.
     """
 
     sample_id: str
@@ -34,3 +43,9 @@ class Output:
     greedy: tuple[bool, ...] | None = None
     correct_logprobs: tuple[float, ...] | None = None
     wrong_logprobs: tuple[float, ...] | None = None
+    confidence: float | None = None
+    blind_logprobs: tuple[float, ...] | None = None
+    expected: tuple[float, ...] | None = None
+    deviation: tuple[float, ...] | None = None
+    head_gradient: float | None = None
+    cells: tuple[tuple[float, ...], ...] | None = None

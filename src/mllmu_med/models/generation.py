@@ -22,10 +22,24 @@ class Prompt(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Greedy answer; ``truncated`` if the limit came before the end token."""
+    """Greedy answer.
+
+    Attributes:
+        text: special tokens removed.
+        truncated: the limit came before the end token.
+        confidence: mean log-probability (nats) of its tokens, end token included; None where none is known.
+    """
 
     text: str
     truncated: bool
+    confidence: float | None = None
+
+
+class Decoded(NamedTuple):
+    """New tokens (end token included where it came) and the sum of their log-probabilities (nats)."""
+
+    tokens: list[int]
+    logprob: float
 
 
 class Start(NamedTuple):
@@ -34,14 +48,14 @@ class Start(NamedTuple):
     Attributes:
         image, question: what is asked.
         answer: tokens the answer begins with, possibly none.
-        banned: a token that may not follow them.
+        banned: a token that may not follow them, if there is one.
         draws: uniform numbers in [0, 1), one for each token that may be sampled.
     """
 
     image: str | None
     question: str
     answer: tuple[int, ...]
-    banned: int
+    banned: int | None
     draws: tuple[float, ...]
 
 
@@ -64,8 +78,8 @@ def sample_answers(vlm: VisionLanguageModel, starts: Sequence[Start], *, tempera
             limit = max(len(start.draws) for start in chunk)
             begun = [len(start.answer) for start in chunk]
             found = _decode(vlm, [s.image for s in chunk], branches, limit, _sampler(chunk, temperature), begun)
-            for index, start, ids in zip(indices[begin : begin + batch], chunk, found, strict=True):
-                whole = [*start.answer, *ids[: len(start.draws)]]
+            for index, start, made in zip(indices[begin : begin + batch], chunk, found, strict=True):
+                whole = [*start.answer, *made.tokens[: len(start.draws)]]
                 texts[index] = vlm.prompts.decode([i for i in whole if i != vlm.prompts.end_token_id])
     vlm.model.train(was_training)
     return texts
@@ -74,8 +88,9 @@ def sample_answers(vlm: VisionLanguageModel, starts: Sequence[Start], *, tempera
 def _sampler(starts: Sequence[Start], temperature: float) -> Callable[[Tensor, list[int], int], Tensor]:
     def choose(logits: Tensor, rows: list[int], step: int) -> Tensor:
         if step == 0:
-            banned = torch.tensor([starts[row].banned for row in rows], device=logits.device)
-            logits = logits.scatter(-1, banned[:, None], -torch.inf)
+            banned = [(place, token) for place, row in enumerate(rows) if (token := starts[row].banned) is not None]
+            if banned:
+                logits = logits.index_put(tuple(torch.tensor(banned).T), torch.tensor(-torch.inf).to(logits))
         # Double precision: in single, a draw near 1 is rounded to 1 and picks a token that has no probability.
         share = (logits.double() / temperature).softmax(-1).cumsum(-1)
         # An answer that has used up its own numbers is over its length; what follows is cut off anyway.
@@ -111,10 +126,10 @@ def generate(
         for start in range(0, len(order), batch):
             chunk = order[start : start + batch]
             found = _decode(vlm, [prompts[i].image for i in chunk], [branches[i] for i in chunk], max_new_tokens)
-            for index, ids in zip(chunk, found, strict=True):
-                ended = vlm.prompts.end_token_id in ids
+            for index, (ids, logprob) in zip(chunk, found, strict=True):
+                confidence, ended = logprob / max(1, len(ids)), vlm.prompts.end_token_id in ids
                 ids = ids[: ids.index(vlm.prompts.end_token_id)] if ended else ids
-                answers[index] = _let_out(vlm, prompts[index], Answer(vlm.prompts.decode(ids), not ended))
+                answers[index] = _let_out(vlm, prompts[index], Answer(vlm.prompts.decode(ids), not ended, confidence))
             if progress is not None:
                 progress.advance(len(chunk))
     vlm.model.train(was_training)
@@ -134,8 +149,8 @@ def _decode(
     limit: int,
     choose: Callable[[Tensor, list[int], int], Tensor] = _greedy,
     begun: Sequence[int] = (),
-) -> list[list[int]]:
-    """New tokens of each branch (end token included where it came).
+) -> list[Decoded]:
+    """New tokens of each branch.
 
     Args:
         choose: logits, rows, step → tokens.
@@ -165,6 +180,7 @@ def _decode(
     offset = (attention[:, prefix_length:].cumsum(-1) - 1).clamp(min=0)
     ids, attention, position = ids.to(vlm.device), attention.to(vlm.device), (begin[:, None] + offset).to(vlm.device)
     made: list[list[int]] = [[] for _ in range(count)]
+    total = [0.0] * count
     alive, ended = list(range(count)), [False] * count
     for step in range(limit):
         with decoding.over_tokens(alive) if step else decoding.over_prompts():
@@ -176,9 +192,13 @@ def _decode(
                 use_cache=True,
                 **vlm.token_types(ids),
             ).last_hidden_state[:, -1]
-        chosen = choose(vlm.logits(hidden), alive, step)
-        for row, token in zip(alive, chosen.tolist(), strict=True):
-            made[row].append(token)
+        logits = vlm.logits(hidden)
+        chosen = choose(logits, alive, step)
+        of_chosen = logits.log_softmax(-1).gather(-1, chosen[:, None])[:, 0]
+        for row, token, logprob in zip(alive, chosen.tolist(), of_chosen.tolist(), strict=True):
+            if not ended[row]:
+                made[row].append(token)
+                total[row] += logprob
             ended[row] |= token == vlm.prompts.end_token_id
         keep = [place for place, row in enumerate(alive) if not ended[row]]
         if not keep or step == limit - 1:
@@ -190,11 +210,7 @@ def _decode(
             cache.batch_select_indices(index)
             ids, position, attention = ids[index], position[index], attention[index]
             alive = [alive[place] for place in keep]
-    return [_until_end(tokens, vlm.prompts.end_token_id) for tokens in made]
-
-
-def _until_end(tokens: list[int], end: int) -> list[int]:
-    return tokens[: tokens.index(end) + 1] if end in tokens else tokens
+    return [Decoded(tokens, logprob) for tokens, logprob in zip(made, total, strict=True)]
 
 
 def _fill_prefix(

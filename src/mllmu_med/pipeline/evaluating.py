@@ -10,7 +10,9 @@ from typing import Any
 
 from mllmu_med import __version__
 from mllmu_med.benchmark.sample import Sample
-from mllmu_med.evaluation.measure import evaluation_samples, measure
+from mllmu_med.engines.in_process import InProcess
+from mllmu_med.evaluation.grid import evaluation_samples
+from mllmu_med.evaluation.measure import measure
 from mllmu_med.evaluation.output_store import read_outputs, write_outputs
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.rows import score_rows
@@ -39,7 +41,7 @@ def evaluate_model(workshop: Workshop, name: str, folder: Path) -> Facts:
     evaluate = workshop.recipe.evaluate
     vlm = workshop.load(workshop.output / "models" / name, as_trained=True)
     outputs = measure(
-        vlm, asked_samples(workshop), max_new_tokens=evaluate.max_new_tokens, batch=evaluate.batch,
+        InProcess(vlm, evaluate.batch), asked_samples(workshop), max_new_tokens=evaluate.max_new_tokens,
         probes=evaluate.probe_families, seed=workshop.recipe.seed, title=f"evaluate {name}",
     )  # fmt: skip
     write_outputs(outputs, folder)

@@ -30,7 +30,7 @@ from mllmu_med.recipe import MethodSettings, Recipe, StageSettings, benchmark_pl
 if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever equal recipes would give other bytes than before."""
 
 

@@ -198,7 +198,7 @@ def _link(source: str, target: str) -> None:
 
 
 def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) -> dict[str, Any]:
-    from mllmu_med.evaluation.measure import evaluation_samples
+    from mllmu_med.evaluation.grid import evaluation_samples
     from mllmu_med.evaluation.output_store import read_outputs
     from mllmu_med.evaluation.validation import validation_score
     from mllmu_med.pipeline.workshop import Workshop

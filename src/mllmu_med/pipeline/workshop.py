@@ -10,7 +10,7 @@ from typing import Any
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.errors import UsageError
-from mllmu_med.evaluation.measure import attach_benchmark
+from mllmu_med.evaluation.probe_images import attach_benchmark
 from mllmu_med.models.groups import GroupCount, Lora, log_groups, set_trainable, trainable_share
 from mllmu_med.models.quantised import quantise_language
 from mllmu_med.models.store import load_trained, trained_format

@@ -103,7 +103,8 @@ def decoded(vlm: VisionLanguageModel, indices: list[int]) -> dict[int, list[int]
         by_prefix.setdefault(len(vlm.prefix(ASKED[index][0])), []).append(index)
     for batch in by_prefix.values():
         tokens = [keys(vlm)[index][1] for index in batch]
-        made.update(zip(batch, _decode(vlm, [ASKED[index][0] for index in batch], tokens, LIMIT), strict=True))
+        found = _decode(vlm, [ASKED[index][0] for index in batch], tokens, LIMIT)
+        made.update(zip(batch, [one.tokens for one in found], strict=True))
     return made
 
 
@@ -183,7 +184,8 @@ def test_rows_that_end_early_take_their_flags_with_them(vlm: VisionLanguageModel
 
     with torch.no_grad():
         branches = [keys(vlm)[index][1] for index in batch]
-        made = _decode(vlm, [ASKED[index][0] for index in batch], branches, LIMIT, choose)
+        found = _decode(vlm, [ASKED[index][0] for index in batch], branches, LIMIT, choose)
+    made = [one.tokens for one in found]
     assert [len(tokens) for tokens in made[:3]] == [2, 2, 2]
     assert dict(zip(batch[3:], made[3:], strict=True)) == alone
 

@@ -9,7 +9,7 @@ import pytest
 from mllmu_med import api
 from mllmu_med.benchmark.sample import Stratum, Subset
 from mllmu_med.errors import UsageError
-from mllmu_med.evaluation.measure import evaluation_samples
+from mllmu_med.evaluation.grid import evaluation_samples
 from mllmu_med.folders import read_json
 from mllmu_med.pipeline.tuning import grid_of, plan_trials, plan_tuning, trials_of, tuning_recipe
 from mllmu_med.recipe import Recipe, load_recipe

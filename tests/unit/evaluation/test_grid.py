@@ -8,7 +8,8 @@ from PIL import Image
 
 from mllmu_med.benchmark.probes import FAMILIES
 from mllmu_med.benchmark.sample import Probe, Sample, Stratum, Subset
-from mllmu_med.evaluation.measure import BLANK, asked, attach_benchmark, evaluation_samples
+from mllmu_med.evaluation.grid import asked, evaluation_samples
+from mllmu_med.evaluation.probe_images import BLANK, attach_benchmark
 
 
 def sample(name: str, image: str | None = "i1", **changes: Any) -> Sample:

@@ -1,0 +1,1 @@
+"""Black-box attacks: questions and answers are all they need."""

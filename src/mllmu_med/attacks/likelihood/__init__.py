@@ -1,0 +1,1 @@
+"""Attacks that look at the likelihoods of given answers."""

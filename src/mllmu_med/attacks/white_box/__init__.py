@@ -1,0 +1,1 @@
+"""Attacks that read hidden states (UnLOK-VQA, arXiv 2505.01456)."""

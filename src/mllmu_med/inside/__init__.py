@@ -1,0 +1,1 @@
+"""Inside the model: what hidden states still hold."""
