@@ -1,4 +1,4 @@
-"""Attacks: each a small file with its threat model, its budget and its source. Third parties add theirs by entry point."""
+"""Attacks: small files with threat model, budget and source. Third parties add theirs by entry point."""
 
 from __future__ import annotations
 
