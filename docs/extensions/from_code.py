@@ -1,10 +1,12 @@
 """Directives that write the reference from the code itself, so that it cannot be out of date.
 
-``recipe-keys`` · ``plan-keys`` · ``verb-help VERB`` · ``component-table sources|methods`` · ``metric-table``
+``recipe-keys`` · ``plan-keys`` · ``verb-help VERB`` · ``component-table sources|methods`` · ``metric-table`` ·
+``function-table MODULE.FUNCTION …``
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -146,34 +148,54 @@ class MetricTable(_Generated):
     """Every metric with the first sentences of its function's docstring."""
 
     FUNCTIONS: ClassVar = {
-        "rouge_l_recall": "overlap.rouge_l", "rouge_l_f1": "overlap.rouge_l", "bleu": "overlap.bleu",
+        "rouge_l_recall": "overlap.rouge_l", "rouge_l_f1": "overlap.rouge_l", "rouge_1_recall": "overlap.rouge_1",
+        "rouge_1_f1": "overlap.rouge_1", "bleu": "overlap.bleu",
         "exact_match": "overlap.exact_match", "closed_accuracy": "closed.closed_accuracy",
-        "token_recall": "overlap.token_recall", "span_recall": "spans.span_recall",
+        "token_recall": "overlap.token_recall", "token_f1": "overlap.token_f1", "span_recall": "spans.span_recall",
         "wrong_agreement": "closed.agreement", "correct_agreement": "closed.agreement",
-        "probability": "memorisation.probability", "extraction_strength": "memorisation.extraction_strength",
+        "probability": "memorisation.probability", "truth_ratio": "truth_ratio.fact_truth_ratio",
+        "extraction_strength": "memorisation.extraction_strength",
         "exact_memorisation": "memorisation.exact_memorisation", "over_refusal": "behaviour.over_refusal",
         "degenerate": "behaviour.degenerate", "utility": "utility.utility",
     }  # fmt: skip
 
     def text(self) -> str:
-        from importlib import import_module
-
         from mllmu_med.evaluation.metrics import METRICS
 
         notes = {
             "rouge_l_recall": "This is the recall.",
             "rouge_l_f1": "This is the F1.",
+            "rouge_1_recall": "This is the recall.",
+            "rouge_1_f1": "This is the F1.",
             "wrong_agreement": "The statement is the wrong answer, the other one the correct one.",
             "correct_agreement": "The statement is the correct answer, the other one the wrong one.",
         }
         rows: list[list[object]] = []
         for metric in METRICS:
-            module, _, function = self.FUNCTIONS[metric].partition(".")
-            found = getattr(import_module(f"mllmu_med.evaluation.{module}"), function)
-            first = (found.__doc__ or "").strip().split("\n\n")[0]
-            plain = re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", first).replace("``", "`")
-            rows.append([f"`{metric}`", f"{plain} {notes.get(metric, '')}"])
+            first = _meaning(self.FUNCTIONS[metric]).split("\n\n")[0]
+            rows.append([f"`{metric}`", f"{first} {notes.get(metric, '')}"])
         return _table(["metric", "definition"], rows)
+
+
+def _meaning(function: str) -> str:
+    """The docstring of ``module.function`` of the evaluation, up to its arguments, as Markdown."""
+    from importlib import import_module
+
+    module, _, name = function.partition(".")
+    found = getattr(import_module(f"mllmu_med.evaluation.{module}"), name)
+    text = re.split(r"\n\s*(?:Args|Raises|Attributes):\n", inspect.getdoc(found) or "")[0].strip()
+    return re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", text).replace("``", "`")
+
+
+class FunctionTable(_Generated):
+    """Functions of the evaluation with their definitions, for what is measured of a whole model."""
+
+    required_arguments = 1
+    optional_arguments = 20
+
+    def text(self) -> str:
+        rows: list[list[object]] = [[f"`{name.partition('.')[2]}`", _meaning(name)] for name in self.arguments]
+        return _table(["function", "definition"], rows)
 
 
 class VerbHelp(SphinxDirective):
@@ -197,5 +219,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("plan-keys", PlanKeys)
     app.add_directive("component-table", ComponentTable)
     app.add_directive("metric-table", MetricTable)
+    app.add_directive("function-table", FunctionTable)
     app.add_directive("verb-help", VerbHelp)
     return {"parallel_read_safe": True}

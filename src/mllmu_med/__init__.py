@@ -14,11 +14,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
-    "__version__", "build", "check", "evaluate", "learn", "load_recipe", "plan", "run", "unlearn", "write_report",
+    "__version__", "attack", "build", "check", "evaluate", "learn", "load_recipe", "plan", "run", "score", "unlearn",
+    "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from mllmu_med.api import build, check, evaluate, learn, load_recipe, plan, run, unlearn, write_report
+    from mllmu_med.api import (
+        attack,
+        build,
+        check,
+        evaluate,
+        learn,
+        load_recipe,
+        plan,
+        run,
+        score,
+        unlearn,
+        write_report,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,15 @@ from mllmu_med.report.benchmark_filters import EVERYTHING, Filters
 
 if TYPE_CHECKING:
     from mllmu_med.benchmark.store import Benchmark
+    from mllmu_med.comparing import Comparison
     from mllmu_med.pipeline import RunResult, StagePlan
+    from mllmu_med.pipeline.asking import AskingPlan
     from mllmu_med.preview import BenchmarkPreview
 
 __all__ = [
-    "CheckResult", "build", "check", "describe_benchmark", "evaluate", "find_folder", "is_benchmark", "learn",
-    "load_recipe", "page_of", "plan", "read_results", "run", "run_folder", "tune", "unlearn", "write_benchmark_page",
-    "write_contact_sheet", "write_report",
+    "CheckResult", "ask", "attack", "build", "check", "compare", "describe_benchmark", "evaluate", "find_folder",
+    "is_benchmark", "learn", "load_recipe", "metaeval", "page_of", "plan", "plan_asking", "read_results", "run",
+    "run_folder", "score", "tune", "unlearn", "write_benchmark_page", "write_contact_sheet", "write_report",
 ]  # fmt: skip
 
 BENCHMARK_FORMAT = "mllmu-med/benchmark/"
@@ -69,7 +72,7 @@ def run(
     Args:
         recipe: a recipe, the path of one, or the name of one that comes with the package.
         output: folder of the run, ``runs/<name>`` unless given.
-        until: the last verb to carry out (``build``, ``learn``, ``unlearn``, ``evaluate`` or ``report``).
+        until: the last verb to carry out (``build``, ``learn``, ``unlearn``, ``evaluate``, ``score`` or ``report``).
         jobs: stages at once; None = what fits the machine. Changes no result.
 
     Raises:
@@ -117,7 +120,117 @@ def tune(
 
 def evaluate(recipe: Recipe | str | Path, output: Path | str | None = None) -> RunResult:
     """Everything up to the scores (``results.json``, ``results.csv``), without the page."""
-    return run(recipe, output, until="evaluate")
+    return run(recipe, output, until="score")
+
+
+def attack(recipe: Recipe | str | Path, output: Path | str | None = None) -> RunResult:
+    """Everything up to the scores, with attacks on every row: those of the recipe, or all where it names none."""
+    recipe = load_recipe(recipe)
+    if recipe.attack.attacks == ():
+        recipe = load_recipe(recipe, "attack.attacks=all")
+    return run(recipe, output, until="score")
+
+
+def metaeval(
+    recipe: Recipe | str | Path, output: Path | str | None = None, *, models: int = 4, jobs: int | None = None
+) -> dict[str, Any]:
+    """Judge every metric by two pools of ``models`` models each: trained with the forget set, and without it.
+
+    Returns:
+        faithfulness and robustness of every metric; also in ``<run>/metaeval.json``.
+    """
+    from mllmu_med.pipeline import metaeval as judging
+
+    recipe = load_recipe(recipe)
+    return judging.metaeval(recipe, run_folder(recipe, output), models, jobs)
+
+
+def ask(
+    folder: Path | str,
+    base_url: str,
+    model: str,
+    row: str = "served",
+    *,
+    attacks: bool = False,
+    afresh: bool = False,
+    trust_host: bool = False,
+    **settings: Any,
+) -> Path:
+    """Ask a served model what the models of a run were asked; its answers become a row of the run.
+
+    Args:
+        folder: of the run.
+        base_url, model: where it is served, and under which name.
+        row: name of the row, which must be no row of the run itself.
+        attacks: also carry out the black-box attacks of the run's recipe.
+        afresh: ask everything again, and replace the row if there is one.
+        trust_host: the server may see values of real people although it stands outside of the private network.
+        settings: ``key_variable``, ``concurrency``, ``timeout``, ``retries``, ``backoff`` and ``body`` of
+            :class:`~mllmu_med.engines.endpoint.Served`.
+
+    Returns:
+        the row's folder; ``score`` takes it in.
+
+    Raises:
+        UsageError, DataError, MedError: see :class:`~mllmu_med.engines.endpoint.Endpoint`.
+        KeyboardInterrupt: stopped; the same call goes on.
+    """
+    from mllmu_med.engines.endpoint import Served
+    from mllmu_med.pipeline.asking import Errand
+
+    served = Served(base_url, model, **settings)
+    return Errand(Path(folder), served, row, attacks=attacks, trusted=trust_host).run(afresh=afresh)
+
+
+def plan_asking(
+    folder: Path | str,
+    base_url: str,
+    model: str,
+    row: str = "served",
+    *,
+    attacks: bool = False,
+    trust_host: bool = False,
+    **settings: Any,
+) -> AskingPlan:
+    """What :func:`ask` would take; nobody is asked and nothing is written."""
+    from mllmu_med.engines.endpoint import Served
+    from mllmu_med.pipeline.asking import Errand
+
+    return Errand(Path(folder), Served(base_url, model, **settings), row, attacks=attacks, trusted=trust_host).plan()
+
+
+def score(folder: Path | str) -> RunResult:
+    """Compute every metric and score of a finished run again, and its page; no model is loaded.
+
+    Raises:
+        DataError: the folder holds no results.
+    """
+    return _again(Path(folder), ("score", "report"))
+
+
+def compare(
+    rows: Sequence[str],
+    *,
+    metrics: Sequence[str] = (),
+    every: bool = False,
+    difference: float | None = None,
+    oracles: Sequence[str] = (),
+) -> Comparison:
+    """Whether rows differ by more than chance: paired differences, intervals, p-values; no model is loaded.
+
+    Args:
+        rows: ``RUN:ROW`` each; or a run and its rows; or a run alone for all its methods. ``RUN,RUN:ROW``: seeds.
+        metrics: compare these alone, e.g. ``privacy``, ``privacy.forget``, ``retain.rouge_l_f1``, ``membership_auc``.
+        every: compare every metric of every subset, not only the scores and their parts.
+        difference: also say how many clusters it takes to find a true difference of this size.
+        oracles: runs on the same benchmark whose oracles show the noise floor.
+
+    Raises:
+        UsageError, DataError: no such run, row or metric, or rows that cannot be compared.
+    """
+    from mllmu_med.comparing import compare_rows
+
+    return compare_rows(rows, metrics=metrics, every=every, difference=difference, oracles=oracles)
 
 
 def write_report(folder: Path | str) -> Path:
@@ -126,18 +239,23 @@ def write_report(folder: Path | str) -> Path:
     Raises:
         DataError: the folder holds no results.
     """
+    result = _again(Path(folder), ("report",))
+    if result.page is None:
+        raise DataError("the run has no page", file=folder, mend="Run the whole recipe again.")
+    return result.page
+
+
+def _again(folder: Path, verbs: Sequence[str]) -> RunResult:
     from mllmu_med import pipeline
 
-    folder = Path(folder)
     try:
         recipe = Recipe.model_validate(read_results(folder).get("recipe"))
     except ValidationError:
         raise DataError("made by another version", file=folder / RESULTS, mend="Run the recipe again.") from None
-    (page_of(folder).parent / MANIFEST).unlink(missing_ok=True)  # a page without manifest is made again, not reused
-    result = pipeline.run(recipe, folder, only=["report"])
-    if result.page is None:
-        raise DataError("the run has no page", file=folder, mend="Run the whole recipe again.")
-    return result.page
+    for verb, made in (("score", folder / RESULTS), ("report", page_of(folder))):
+        if verb in verbs:
+            (made.parent / MANIFEST).unlink(missing_ok=True)  # what has no manifest is made again, not reused
+    return pipeline.run(recipe, folder, only=verbs)
 
 
 def read_results(folder: Path | str) -> dict[str, Any]:

@@ -56,6 +56,23 @@ def methods() -> Rows:
     return rows
 
 
+def attacks() -> Rows:
+    """The registered attacks, plug-ins included, and what each says of itself."""
+    from mllmu_med.attacks import ATTACKS
+
+    return [
+        {
+            "attack": name,
+            "what it does": getattr(attack, "summary", summary),
+            "threat model": str(getattr(attack, "threat", "")),
+            "budget": str(getattr(attack, "budget", "")),
+            "cost of a sample": getattr(attack, "cost", ""),
+            "source": getattr(attack, "source", ""),
+        }
+        for name, attack, summary in _described(ATTACKS)
+    ]
+
+
 def _supports(component: Any) -> Iterable[Any]:
     """How the weights may be held: of an objective with the add-ons that are a part of it, of an add-on with any."""
     from mllmu_med.methods.addons.interface import GradientRule

@@ -16,7 +16,7 @@ from mllmu_med.models.quantised import quantise_language
 from mllmu_med.models.store import load_trained, trained_format
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.pipeline import evaluating, run
-from mllmu_med.pipeline.stages import Keys
+from mllmu_med.pipeline.keys import Keys
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe, load_recipe
 from tests.end_to_end.test_real_checkpoints import SMALLER

@@ -61,3 +61,6 @@ ATTACKS: Registry[Any] = Registry(
         **_lazy("membership", _MEMBERSHIP),
     },
 )
+
+MEMBERSHIP = tuple(_MEMBERSHIP)
+"""Attacks that are read off the stored outputs of every evaluation; they are never carried out on a model."""

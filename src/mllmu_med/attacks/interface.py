@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mllmu_med.benchmark.sample import Sample, Subset
-from mllmu_med.engines.interface import Engine
 from mllmu_med.evaluation.outputs import Output
-from mllmu_med.models.vlm import VisionLanguageModel
+
+if TYPE_CHECKING:  # scores are computed again from what is stored, and need neither engine nor model
+    from mllmu_med.engines.interface import Engine
+    from mllmu_med.models.vlm import VisionLanguageModel
 
 FORGET = (Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)
 
@@ -138,9 +140,18 @@ class Reading(Attack):
 
 
 class Tampering(Attack):
-    """An attack that changes weights and then asks the ordinary question."""
+    """An attack that changes weights and then asks the ordinary question.
+
+    Attributes:
+        touches: module groups whose tensors it may change; these alone are copied beforehand.
+    """
 
     threat: ClassVar = Threat.WEIGHTS
+    touches: ClassVar[tuple[str, ...]] = ("vision", "projector", "language")
+
+    def spent(self, data: Data) -> frozenset[str]:
+        """Identifiers of targets that the attacker is given. They are not asked: repeating them would prove nothing."""
+        return frozenset()
 
     def tampered(self, subject: Subject) -> Iterator[str]:
         """Change ``subject.vlm`` step by step; at every yield the model stands as the variant's name says.
@@ -156,10 +167,13 @@ class Inferring(Attack):
     threat: ClassVar = Threat.LIKELIHOODS
     robust: ClassVar = False
 
-    def infer(self, outputs: Mapping[str, Output], reference: Mapping[str, Output]) -> dict[str, float]:
+    def infer(
+        self, samples: Mapping[str, Sample], outputs: Mapping[str, Output], reference: Mapping[str, Output]
+    ) -> dict[str, float]:
         """Sample → score, higher = more likely a member; samples without the needed outputs are left out.
 
         Args:
+            samples: by identifier; whose answers are under suspicion.
             outputs: sample → the model's output on the original question.
             reference: the same of a model that was never trained on members or non-members; may be empty.
         """

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from mllmu_med import __version__
-from mllmu_med.cli import looking, running
+from mllmu_med.cli import asking, comparing, looking, running
 from mllmu_med.cli.options import DEBUG
 from mllmu_med.errors import Interrupted, MedError
 
@@ -88,8 +88,19 @@ def _group(
     pass
 
 
-for _verb in (running.run, running.build, running.learn, running.unlearn, running.tune, running.evaluate):
+for _verb in (
+    running.run,
+    running.build,
+    running.learn,
+    running.unlearn,
+    running.tune,
+    running.evaluate,
+    running.attack,
+):
     app.command()(_verb)
+app.command()(asking.ask)
+app.command()(looking.score)
+app.command()(comparing.compare)
 app.command()(looking.report)
 app.command()(looking.check)
 app.command()(looking.show)

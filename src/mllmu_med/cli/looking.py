@@ -21,7 +21,31 @@ class Things(StrEnum):
     RECIPES = "recipes"
     SOURCES = "sources"
     METHODS = "methods"
+    ATTACKS = "attacks"
     RUNS = "runs"
+
+
+def score(
+    run: RunName, dry_run: DryRun = False, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Compute every metric and score of a finished run again, and its page.
+
+    From its stored answers and attempts; no model is loaded.
+
+    \b
+    Examples:
+      mllmu-med score phantom
+      mllmu-med score runs/slake --json
+    """
+    from mllmu_med import api
+
+    folder = api.find_folder(run)
+    api.read_results(folder)
+    if dry_run:
+        printing.print_paths({"would write": folder / api.RESULTS, "and": api.page_of(folder)}, json=json)
+    else:
+        printing.print_result(api.score(folder), json=json)
 
 
 def report(
@@ -155,7 +179,13 @@ def list_things(
     """
     from mllmu_med import listing
 
-    tables = {"recipes": listing.recipes, "sources": listing.sources, "methods": listing.methods, "runs": listing.runs}
+    tables = {
+        "recipes": listing.recipes,
+        "sources": listing.sources,
+        "methods": listing.methods,
+        "attacks": listing.attacks,
+        "runs": listing.runs,
+    }
     wanted = [things.value] if things else list(tables)
     printing.print_lists({name: tables[name]() for name in wanted}, json=json)
 

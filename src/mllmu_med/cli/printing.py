@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mllmu_med.api import CheckResult
     from mllmu_med.doctor import Finding
     from mllmu_med.pipeline import RunResult, StagePlan
+    from mllmu_med.pipeline.asking import AskingPlan
     from mllmu_med.preview import BenchmarkPreview, MaskedSample
     from mllmu_med.recipe import Recipe
 
@@ -34,7 +35,8 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for people; wide where nobody looks at a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -53,7 +55,7 @@ def print_plan(recipe: Recipe, folder: Path, stages: Sequence[StagePlan], *, jso
         return
     columns = ("stage", "status", "why", "estimate", "folder")
     rows = [(stage.name, stage.status, stage.reason, stage.estimate, stage.folder) for stage in stages]
-    _table(f"{recipe.title or recipe.name} → {folder}", columns, rows)
+    print_table(f"{recipe.title or recipe.name} → {folder}", columns, rows)
     typer.echo("Dry run: nothing was written.")
 
 
@@ -72,8 +74,32 @@ def print_tuning(result: Mapping[str, Any], folder: Path, *, json: bool) -> None
              f"{row['seconds']:.0f} s", row["stopped"] or ""]
         )  # fmt: skip
     columns = ("best", "method", "settings", "score", *next(iter(result["trials"]))["scenarios"], "time", "stopped")
-    _table(f"{result['trials_per_method']} trials a method, judged on the validation part", columns, rows)
+    print_table(f"{result['trials_per_method']} trials a method, judged on the validation part", columns, rows)
     typer.echo(f"The best settings as a recipe: mllmu-med run {folder / 'tuning' / 'tuned.yaml'} -o {folder}")
+
+
+def print_metaeval(result: Mapping[str, Any], folder: Path, *, json: bool) -> None:
+    """Every metric with its faithfulness and robustness, the most faithful first."""
+    if json:
+        print_json(result)
+        return
+    changes = list(result["changes"])
+    known = {name: one for name, one in result["metrics"].items() if one["faithfulness"] is not None}
+    rows = [
+        (
+            name, f"{one['faithfulness']:.3f}", "yes" if one["faithfulness"] >= result["faithful_from"] else "NO",
+            _number(one["gap"]), *(_number(one["robustness"].get(change)) for change in ("unchanged", *changes)),
+        )
+        for name, one in sorted(known.items(), key=lambda item: (-item[1]["faithfulness"], item[0]))
+    ]  # fmt: skip
+    columns = ("metric", "AUC", "faithful", "gap", "judged rightly", *changes)
+    held = sum(pool["holds the knowledge"] for pool in result["pools"].values())
+    print_table(f"{held} models with the knowledge, {len(result['pools']) - held} without it", columns, rows)
+    typer.echo(str(folder / "metaeval.json"))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def print_result(result: RunResult, *, json: bool) -> None:
@@ -128,6 +154,23 @@ def print_paths(paths: Mapping[str, Path], *, json: bool) -> None:
         typer.echo(str(path))
 
 
+def print_asking(plan: AskingPlan, *, json: bool) -> None:
+    """What asking a served model takes."""
+    if json:
+        print_json(asdict(plan))
+        return
+    rows = [
+        ("server", f"{plan.server}, model {plan.model}"),
+        ("answers", f"{plan.questions:,}, of which {plan.with_image:,} about {plan.images:,} images"),
+        ("attacks", ", ".join(plan.attacks) or "none"),
+        ("tokens sent", f"about {plan.prompt_tokens:,}, and what the server makes of each image"),
+        ("tokens back", f"at most {plan.answer_tokens:,}"),
+        ("kept", f"{plan.kept:,} answers of an interrupted attempt" if plan.kept else "nothing"),
+    ]
+    print_table(f"ask → {plan.folder}", ("what", "how much"), rows)
+    typer.echo("Dry run: nobody was asked, nothing was written.")
+
+
 def print_check(results: Sequence[CheckResult], *, json: bool) -> None:
     """What ``check`` found."""
     if json:
@@ -145,11 +188,11 @@ def print_benchmark(preview: BenchmarkPreview, *, json: bool) -> None:
         print_json(asdict(preview))
         return
     counts = [(subset, stratum, n) for subset, strata in preview.counts.items() for stratum, n in strata.items()]
-    _table(f"benchmark {preview.folder}", ("subset", "stratum", "samples"), counts)
+    print_table(f"benchmark {preview.folder}", ("subset", "stratum", "samples"), counts)
     rows = [(s.subset, s.stratum, _kind(s), s.question, s.answer, s.right) for s in preview.samples]
     if rows:
         title = f"{len(rows)} of {preview.fitting:,} samples, private values masked"
-        _table(title, ("subset", "stratum", "kind", "question", "answer", "clean or right answer"), rows)
+        print_table(title, ("subset", "stratum", "kind", "question", "answer", "clean or right answer"), rows)
     elif not preview.fitting:
         typer.echo("No sample meets all of these filters.")
 
@@ -166,7 +209,7 @@ def print_lists(lists: Mapping[str, Sequence[Mapping[str, object]]], *, json: bo
         return
     for name, rows in lists.items():
         if rows:
-            _table(name, list(rows[0]), [list(row.values()) for row in rows])
+            print_table(name, list(rows[0]), [list(row.values()) for row in rows])
         else:
             typer.echo(f"no {name}")
 
@@ -177,4 +220,4 @@ def print_findings(findings: Sequence[Finding], *, json: bool) -> None:
         print_json([asdict(finding) for finding in findings])
         return
     marks = {"ok": "ok", "warning": "warn", "problem": "BAD"}
-    _table("", ("", "what", "found", "mend"), [(marks[f.level], f.what, f.found, f.mend) for f in findings])
+    print_table("", ("", "what", "found", "mend"), [(marks[f.level], f.what, f.found, f.mend) for f in findings])

@@ -1,4 +1,4 @@
-"""The verbs that work: run, and its stages build, learn, unlearn, evaluate."""
+"""The verbs that work: run, and its stages build, learn, unlearn, evaluate, attack."""
 
 from __future__ import annotations
 
@@ -197,7 +197,84 @@ def evaluate(
       mllmu-med evaluate
       mllmu-med evaluate phantom evaluate.bootstrap=5000 --json
     """
-    _carry_out("evaluate", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
+    _carry_out("score", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
+
+
+def attack(
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", "-a", metavar="NAME", help="Only this attack; may be given several times."),
+    ] = None,
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Try to get out of every model what it should have forgotten.
+
+    Every attack is carried out on the original model and on the oracle, too: what the oracle gives was guessed.
+    What comes back counts in UES-R. Attacks are those of --attack, else the recipe's, else all.
+
+    \b
+    Examples:
+      mllmu-med attack
+      mllmu-med attack phantom -a few_shot -a quantise
+      mllmu-med ls attacks
+    """
+    loaded = _load(recipe, overrides, seed, limit)
+    if attacks or loaded.attack.attacks == ():
+        loaded = _load_again(loaded, f"attack.attacks=[{','.join(attacks)}]" if attacks else "attack.attacks=all")
+    _carry_out("score", loaded, output, jobs, dry_run, json)
+
+
+def metaeval(
+    recipe: RecipeName = "phantom",
+    overrides: Overrides = None,
+    models: Annotated[int, typer.Option("--models", min=2, help="Models in each of the two pools.")] = 4,
+    output: Output = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge the metrics: do they tell models that hold the knowledge from models that never had it?
+
+    Trains two pools of models, with the forget set and without it. A faithful metric tells the pools apart; a robust
+    one judges their models as before after a little training on something else, and after rounding the weights.
+
+    \b
+    Examples:
+      mllmu-med metaeval --models 4 --dry-run
+      mllmu-med metaeval phantom -o runs/phantom
+      mllmu-med metaeval slake source.path=Slake1.0 --json
+    """
+    from mllmu_med import api
+
+    loaded = _load(recipe, overrides, seed, limit)
+    folder = api.run_folder(loaded, output)
+    if dry_run:
+        from mllmu_med.pipeline.metaeval import plan_metaeval
+
+        printing.print_plan(loaded, folder, plan_metaeval(loaded, folder, models), json=json)
+    else:
+        printing.print_metaeval(api.metaeval(loaded, output, models=models, jobs=jobs), folder, json=json)
+
+
+def _load_again(recipe: Recipe, change: str) -> Recipe:
+    from mllmu_med.recipe import load_recipe
+
+    return load_recipe(recipe, change)
 
 
 def _load(

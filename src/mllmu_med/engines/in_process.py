@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
+from mllmu_med.engines.identity import image_digest, model_identity
 from mllmu_med.engines.interface import Likelihood
 from mllmu_med.engines.likelihoods import likelihoods
-from mllmu_med.models.generation import Answer, Prompt, Start, generate, sample_answers
+from mllmu_med.engines.likelihoods import plan_batches as plan_passes
+from mllmu_med.models.generation import Answer, Prompt, Start, generate, plan_batches, sample_answers
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.progress import Bar
 from mllmu_med.seeding import rng
@@ -33,16 +36,25 @@ class InProcess:
         self, prompts: Sequence[Prompt], *, draws: int, temperature: float, max_new_tokens: int, seed: int,
         progress: Bar | None = None,
     ) -> list[list[str]]:  # fmt: skip
-        """See :class:`~mllmu_med.engines.interface.Engine`. A draw is a function of (seed, prompt, its number)."""
-        starts = [
-            Start(prompt.image, prompt.question, (), None, _uniform(seed, prompt, number, max_new_tokens))
-            for prompt in prompts
-            for number in range(draws)
-        ]
-        texts = sample_answers(self.vlm, starts, temperature=temperature, batch=self.batch)
-        if progress is not None:
-            progress.advance(len(prompts))
-        return [texts[place * draws : (place + 1) * draws] for place in range(len(prompts))]
+        """See :class:`~mllmu_med.engines.interface.Engine`.
+
+        A draw is a function of the weights, (seed, prompt) and its own number, up to rounding: not of the batch, of the
+        other prompts, or of how many draws are asked for. All draws of a prompt share its image's prefix; no more draws
+        are held at a time than fill a batch, or than one prompt has. What a guard says in place of an answer is said
+        here, too.
+        """
+        texts: list[list[str]] = [[] for _ in prompts]
+        for places in self.plan_samples(prompts, draws):
+            starts = [_start(seed, prompts[at], number, max_new_tokens) for at in places for number in range(draws)]
+            found = iter(sample_answers(self.vlm, starts, temperature=temperature, batch=self.batch))
+            for at in places:
+                texts[at] = [self._let_out(prompts[at], next(found)) for _ in range(draws)]
+            if progress is not None:
+                progress.advance(len(places))
+        return texts
+
+    def _let_out(self, prompt: Prompt, text: str) -> str:
+        return text if self.vlm.guard is None else self.vlm.guard.text(prompt.image, prompt.question, text)
 
     def likelihoods(
         self, questions: Sequence[Question], *, detailed: Collection[Question] = (), progress: Bar | None = None
@@ -50,7 +62,72 @@ class InProcess:
         """See :class:`~mllmu_med.engines.interface.Engine`."""
         return likelihoods(self.vlm, questions, batch=self.batch, detailed=detailed, progress=progress)
 
+    # --- in batches (see :class:`~mllmu_med.engines.batches.BatchedEngine`) ------------------------------------------
 
-def _uniform(seed: int, prompt: Prompt, number: int, count: int) -> tuple[float, ...]:
+    def identity(self) -> str | None:
+        """Every byte of the weights as they are now, and all else that answers depend on."""
+        return model_identity(self.vlm)
+
+    def content(self, image: str | None, question: str, answer: str | None = None) -> dict[str, Any]:
+        """Tokens and prepared pixels; the names too, because guards and draws may go by them."""
+        prompts = self.vlm.prompts
+        return {
+            "image": image,
+            "pixels": None if image is None else image_digest(self.vlm.images.get(image)),
+            "question": question,
+            "tokens": list(prompts.branch_tokens(question, image is not None)),
+            "answer": None if answer is None else list(prompts.answer_tokens(answer)),
+        }
+
+    def plan_answers(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """As :func:`~mllmu_med.models.generation.generate` forms them."""
+        self._decide(prompts)
+        return plan_batches(self.vlm, prompts, self.batch)
+
+    def answer_batches(
+        self, batches: Iterable[Sequence[Prompt]], *, max_new_tokens: int
+    ) -> Iterator[tuple[int, list[Answer]]]:
+        """One after the other."""
+        for number, batch in enumerate(batches):
+            yield number, self.answers(batch, max_new_tokens=max_new_tokens)
+
+    def plan_samples(self, prompts: Sequence[Prompt], draws: int) -> list[list[int]]:
+        """Whole prompts, as many as fill a batch with their draws."""
+        self._decide(prompts)
+        return plan_batches(self.vlm, prompts, max(1, self.batch // draws))
+
+    def sample_batches(
+        self, batches: Iterable[Sequence[Prompt]], *, draws: int, temperature: float, max_new_tokens: int, seed: int
+    ) -> Iterator[tuple[int, list[list[str]]]]:
+        """One after the other."""
+        for number, batch in enumerate(batches):
+            yield (
+                number,
+                self.samples(batch, draws=draws, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed),
+            )
+
+    def plan_likelihoods(self, questions: Sequence[Question], detailed: Collection[Question]) -> list[list[int]]:
+        """The forward passes of :func:`~mllmu_med.engines.likelihoods.likelihoods`."""
+        self._decide([Prompt(question.image, question.question) for question in questions])
+        place = {question: index for index, question in reversed(list(enumerate(questions)))}
+        passes = plan_passes(self.vlm, questions, self.batch, detailed)
+        return [[place[question] for question in one] for one in passes]
+
+    def likelihood_batches(
+        self, batches: Iterable[Sequence[Question]], *, detailed: Collection[Question]
+    ) -> Iterator[tuple[int, list[Likelihood]]]:
+        """One after the other."""
+        for number, batch in enumerate(batches):
+            yield number, self.likelihoods(batch, detailed=detailed)
+
+    def _decide(self, prompts: Sequence[Prompt]) -> None:
+        """Let a guard decide at once on all prompts: batch by batch, what is decided together would depend on which
+        batches are still to be asked, and so would its rounding."""
+        if self.vlm.guard is not None:
+            tokens = self.vlm.prompts.branch_tokens
+            self.vlm.guard.flags(self.vlm, [(p.image, tokens(p.question, p.image is not None)) for p in prompts])
+
+
+def _start(seed: int, prompt: Prompt, number: int, count: int) -> Start:
     random = rng(seed, "sampled answer", prompt.image or "", prompt.question, number)
-    return tuple(random.random() for _ in range(count))
+    return Start(prompt.image, prompt.question, (), None, tuple(random.random() for _ in range(count)))

@@ -12,6 +12,9 @@ from mllmu_med.models.rows import Layout, chunk_rows
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.progress import Bar
 
+BRANCHES = 8
+"""Most questions about one image in one row."""
+
 CELLS = 64
 """Cells of the fixed partition of the vocabulary."""
 
@@ -38,10 +41,9 @@ def likelihoods(
     was_training = vlm.model.training
     vlm.model.eval()
     wanted = set(detailed)
-    # Those with details first: no chunk computes them for questions that do not want them, except where both meet.
-    distinct = sorted(dict.fromkeys(questions), key=lambda question: question not in wanted)
+    distinct = _ordered(questions, batch, wanted)
     found: dict[Question, Likelihood] = {}
-    rows, order = vlm.rows(distinct, 8)
+    rows, order = vlm.rows(distinct, BRANCHES)
     done = 0
     for chunk in chunk_rows(rows, batch):
         hidden, layout = vlm.hidden(chunk)
@@ -64,6 +66,32 @@ def likelihoods(
             progress.advance(layout.branches)
     vlm.model.train(was_training)
     return [found[question] for question in questions]
+
+
+def plan_batches(
+    vlm: VisionLanguageModel, questions: Sequence[Question], batch: int, detailed: Collection[Question] = ()
+) -> list[list[Question]]:
+    """The different questions of each forward pass of :func:`likelihoods`.
+
+    The questions of one pass alone are planned as one pass in the same order, so their likelihoods have the same bits.
+    """
+    distinct = _ordered(questions, batch, set(detailed))
+    rows, order = vlm.rows(distinct, BRANCHES)
+    batches, done = [], 0
+    for chunk in chunk_rows(rows, batch):
+        count = sum(len(row.branches) for row in chunk)
+        batches.append([distinct[place] for place in order[done : done + count]])
+        done += count
+    return batches
+
+
+def _ordered(questions: Sequence[Question], batch: int, wanted: Collection[Question]) -> list[Question]:
+    """The different questions, those with details first, so that few passes compute details nobody wants.
+
+    What fits into one pass stays as it comes: sorting would save nothing, and change the order of a planned pass.
+    """
+    distinct = list(dict.fromkeys(questions))
+    return distinct if len(distinct) <= batch else sorted(distinct, key=lambda question: question not in wanted)
 
 
 def _details(hidden: Tensor, logprobs: Tensor, layout: Layout, counts: list[int]) -> list[Detail]:

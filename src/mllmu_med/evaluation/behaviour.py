@@ -9,6 +9,7 @@ from functools import lru_cache
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.evaluation.normalise import CACHE, fold, words
 from mllmu_med.evaluation.outputs import Output
+from mllmu_med.seeding import rng
 
 REFUSAL = {"en": "I'm sorry, but I can't answer this question.", "zh": "抱歉，我无法回答这个问题。"}
 """What the refuse-all row answers, by language (English for every other language)."""
@@ -48,6 +49,8 @@ _REFUSALS_ZH = (
     "(?:保密|隐私)信息",
 )
 _REFUSAL = re.compile("|".join((*_REFUSALS_EN, *_REFUSALS_ZH)))
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz"  # no vowels: nothing it says is a word
 
 _BLOCK = 8  # words: the longest block looked for in a loop
 _SAME_WORD = 4  # one word this often in a row is a loop
@@ -121,4 +124,21 @@ def refuse_all_outputs(samples: Iterable[Sample]) -> list[Output]:
         refusal = REFUSAL.get(sample.language, REFUSAL["en"])
         outputs.append(Output(sample.id, "original", sample.question, refusal))
         outputs += [Output(sample.id, probe.name, probe.question, refusal) for probe in sample.probes]
+    return outputs
+
+
+def gibberish_outputs(samples: Iterable[Sample], seed: int) -> list[Output]:
+    """What a model would put out that answers every question, and every probe of it, with random letters.
+
+    It has no likelihoods. It leaks nothing and knows nothing: a control.
+    """
+    outputs = []
+    for sample in samples:
+        for name, question in [
+            ("original", sample.question),
+            *((probe.name, probe.question) for probe in sample.probes),
+        ]:
+            draw = rng(seed, "gibberish", sample.id, name)
+            said = ("".join(draw.choices(_ALPHABET, k=draw.randint(2, 8))) for _ in range(draw.randint(2, 7)))
+            outputs.append(Output(sample.id, name, question, " ".join(said)))
     return outputs

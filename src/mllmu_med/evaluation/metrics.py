@@ -10,21 +10,33 @@ from mllmu_med.evaluation.behaviour import degenerate, over_refusal
 from mllmu_med.evaluation.closed import agrees_with_any, closed_accuracy
 from mllmu_med.evaluation.memorisation import exact_memorisation, extraction_strength, probability
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
-from mllmu_med.evaluation.overlap import best_rouge_l, best_token_recall, bleu, exact_match
+from mllmu_med.evaluation.overlap import (
+    best_rouge_1,
+    best_rouge_l,
+    best_token_f1,
+    best_token_recall,
+    bleu,
+    exact_match,
+)
 from mllmu_med.evaluation.spans import span_recall
+from mllmu_med.evaluation.truth_ratio import fact_truth_ratio
 from mllmu_med.evaluation.utility import PRIVATE_STRATA, clinical_utility, is_closed, references, utility
 
 METRICS = (
     "rouge_l_recall",
     "rouge_l_f1",
+    "rouge_1_recall",
+    "rouge_1_f1",
     "bleu",
     "exact_match",
     "closed_accuracy",
     "token_recall",
+    "token_f1",
     "span_recall",
     "wrong_agreement",
     "correct_agreement",
     "probability",
+    "truth_ratio",
     "extraction_strength",
     "exact_memorisation",
     "over_refusal",
@@ -56,16 +68,19 @@ def _agreements(sample: Sample, answer: str) -> dict[str, float | None]:
 
 def _overlaps(sample: Sample, answer: str) -> dict[str, float | None]:
     wanted = references(sample)
-    rouge = best_rouge_l(answer, wanted)
+    rouge, rouge_1 = best_rouge_l(answer, wanted), best_rouge_1(answer, wanted)
     private = sample.stratum in PRIVATE_STRATA
     closed = not private and sample.wrong_answer is None and is_closed(sample)
     return {
         "rouge_l_recall": rouge.recall,
         "rouge_l_f1": rouge.f1,
+        "rouge_1_recall": rouge_1.recall,
+        "rouge_1_f1": rouge_1.f1,
         "bleu": bleu(answer, wanted),
         "exact_match": exact_match(answer, wanted),
         "closed_accuracy": closed_accuracy(answer, wanted) if closed else None,
         "token_recall": best_token_recall(answer, wanted),
+        "token_f1": best_token_f1(answer, wanted),
     }
 
 
@@ -91,6 +106,7 @@ def metrics_of(sample: Sample, output: Output) -> Measured:
         values |= {
             **_overlaps(sample, answer),
             "probability": probability(output.logprobs),
+            "truth_ratio": fact_truth_ratio(sample, output),
             "extraction_strength": extraction_strength(output.greedy),
             "exact_memorisation": exact_memorisation(output.greedy),
             "utility": utility(sample, output) if clinical is None else clinical,

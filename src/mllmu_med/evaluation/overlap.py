@@ -1,4 +1,7 @@
-"""Overlap of an answer with a reference: ROUGE-L, BLEU, exact match, token recall. All 0..1, higher = more alike."""
+"""Overlap of an answer with a reference: ROUGE-L, ROUGE-1, BLEU, exact match, token recall and F1.
+
+All 0..1, higher = more alike.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ from mllmu_med.evaluation.normalise import CACHE, fold, has_cjk, same, short_wor
 _ALPHANUMERIC = re.compile(r"[^\W_]+")
 
 
-class RougeL(NamedTuple):
-    """Recall and F1 of the longest common subsequence."""
+class Rouge(NamedTuple):
+    """Recall and F1 of what answer and reference share: of the longest common subsequence, or of single words."""
 
     recall: float
     f1: float
+
+
+_NOTHING = Rouge(0.0, 0.0)
 
 
 @cache
@@ -65,23 +71,45 @@ def _rouge() -> Any:
 
 
 @lru_cache(CACHE)
-def rouge_l(answer: str, reference: str) -> RougeL:
+def rouge_l(answer: str, reference: str) -> Rouge:
     """ROUGE-L (Lin 2004) by ``rouge-score``: longest common subsequence over reference (recall), and F1 with precision.
 
     0..1, higher = more alike; an empty answer or reference gives 0.
     """
     tokens, wanted = rouge_tokens(answer), rouge_tokens(reference)
     if not tokens or not wanted:
-        return RougeL(0.0, 0.0)
+        return _NOTHING
     if tokens == wanted:
-        return RougeL(1.0, 1.0)
+        return Rouge(1.0, 1.0)
     score = _rouge().score(reference, answer)["rougeL"]
-    return RougeL(float(score.recall), float(score.fmeasure))
+    return Rouge(float(score.recall), float(score.fmeasure))
 
 
-def best_rouge_l(answer: str, references: Sequence[str]) -> RougeL:
+def best_rouge_l(answer: str, references: Sequence[str]) -> Rouge:
     """The ROUGE-L of the reference with the highest F1; (0, 0) without references."""
-    return max((rouge_l(answer, one) for one in references), key=lambda score: score.f1, default=RougeL(0.0, 0.0))
+    return max((rouge_l(answer, one) for one in references), key=lambda score: score.f1, default=_NOTHING)
+
+
+@lru_cache(CACHE)
+def rouge_1(answer: str, reference: str) -> Rouge:
+    """ROUGE-1 (Lin 2004): words shared, in any order and with multiplicity, over the reference's words (recall), and
+    F1 with precision.
+
+    The words are those of :func:`rouge_tokens`, as for ROUGE-L. 0..1, higher = more alike; an empty answer or reference
+    gives 0.
+    """
+    return _shared(rouge_tokens(answer), rouge_tokens(reference))
+
+
+def best_rouge_1(answer: str, references: Sequence[str]) -> Rouge:
+    """The ROUGE-1 of the reference with the highest F1; (0, 0) without references."""
+    return max((rouge_1(answer, one) for one in references), key=lambda score: score.f1, default=_NOTHING)
+
+
+def _shared(found: Sequence[str], wanted: Sequence[str]) -> Rouge:
+    """Recall and F1 of words as multisets: F1 = 2 · shared / (found + wanted)."""
+    shared = sum((Counter(found) & Counter(wanted)).values())
+    return Rouge(shared / len(wanted), 2 * shared / (len(found) + len(wanted))) if shared else _NOTHING
 
 
 @cache
@@ -120,12 +148,24 @@ def token_recall(answer: str, reference: str) -> float:
     0..1, higher = more alike. The open-question score of LLaVA-Med (arXiv 2306.00890), with counts clipped so that a
     word said once is not found twice. An empty reference gives 0.
     """
-    wanted = Counter(short_words(reference))
-    if not wanted:
-        return 0.0
-    return sum((wanted & Counter(short_words(answer))).values()) / sum(wanted.values())
+    return _shared(short_words(answer), short_words(reference)).recall
 
 
 def best_token_recall(answer: str, references: Sequence[str]) -> float:
     """The highest :func:`token_recall` over the references; 0 without references."""
     return max((token_recall(answer, one) for one in references), default=0.0)
+
+
+@lru_cache(CACHE)
+def token_f1(answer: str, reference: str) -> float:
+    """Harmonic mean of :func:`token_recall` and the share of the answer's words that the reference has (precision).
+
+    0..1, higher = more alike; an empty answer or reference gives 0. The F1 of SQuAD (Rajpurkar et al., arXiv
+    1606.05250), on the words of :func:`~.normalise.short_words`.
+    """
+    return _shared(short_words(answer), short_words(reference)).f1
+
+
+def best_token_f1(answer: str, references: Sequence[str]) -> float:
+    """The highest :func:`token_f1` over the references; 0 without references."""
+    return max((token_f1(answer, one) for one in references), default=0.0)

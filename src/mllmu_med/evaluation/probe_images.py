@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
+from mllmu_med.benchmark.images.changes import CHANGES, change
 from mllmu_med.benchmark.images.variants import vary
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.errors import UsageError
@@ -33,26 +34,30 @@ def image_loader(benchmark: Benchmark) -> Callable[[str], Image.Image]:
     """How an identifier becomes an image.
 
     ``ID`` is an image of the benchmark, ``blank`` the blank image; ``ID#CHANGE`` what a change makes of an image:
-    ``variant-2`` (:func:`~mllmu_med.benchmark.images.variants.vary`) or ``noise`` (:func:`under_noise`).
+    ``variant-2`` (:func:`~mllmu_med.benchmark.images.variants.vary`), ``noise`` (:func:`under_noise`), or one of the
+    attacks' changes at one of their strengths, e.g. ``crop-easy`` or ``noise-hard``
+    (:func:`~mllmu_med.benchmark.images.changes.change`).
     """
 
     def load(image_id: str) -> Image.Image:
         if image_id == BLANK:
             return blank_image()
-        original, _, change = image_id.partition("#")
+        original, _, name = image_id.partition("#")
         image = benchmark.image(original)
-        return _changed(image, change, original) if change else image
+        return _changed(image, name, original) if name else image
 
     return load
 
 
-def _changed(image: Image.Image, change: str, key: str) -> Image.Image:
-    if change == "noise":
+def _changed(image: Image.Image, name: str, key: str) -> Image.Image:
+    if name == "noise":
         return under_noise(image, key)
-    kind, _, strength = change.partition("-")
-    if kind == "variant":
+    kind, _, strength = name.partition("-")
+    if kind == "variant" and strength.isdecimal():
         return vary(image, int(strength), key)
-    raise UsageError(f"no such change of an image: '{change}'")
+    if kind in CHANGES:
+        return change(image, kind, strength, key)
+    raise UsageError(f"no such change of an image: '{name}'")
 
 
 def attach_benchmark(vlm: VisionLanguageModel, benchmark: Benchmark) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -14,6 +14,7 @@ from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe
 from mllmu_med.evaluation.membership import membership_auc
 from mllmu_med.evaluation.metrics import Measured, all_metrics
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
+from mllmu_med.evaluation.robustness import Recovered, recovered_by
 from mllmu_med.evaluation.scores import (
     EQUAL,
     INCORRECTNESS,
@@ -43,10 +44,14 @@ from mllmu_med.evaluation.verdicts import (
     Verdict,
     judge,
     reference_verdict,
+    suppression_label,
 )
 
 ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW = "theta0", "oracle", "refuse_all"
-FIRST_ROWS = (ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW, "collapse", "truncated_retrain")
+FIRST_ROWS = (
+    ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW, "collapse", "truncated_retrain", "gibberish", "shuffled",
+    "keyword_filter", "prompt_wrapper",
+)  # fmt: skip
 """The rows every table begins with, in this order; the methods follow in the order given."""
 
 _KNOWN_ROWS: Mapping[str, tuple[str, str, str]] = {
@@ -55,6 +60,10 @@ _KNOWN_ROWS: Mapping[str, tuple[str, str, str]] = {
     REFUSE_ALL_ROW: ("Refuse all", "control", "answers every question with a refusal; needs no model"),
     "collapse": ("Collapse", "control", "gradient ascent until nothing is left"),
     "truncated_retrain": ("Truncated retraining", "control", "retrained at a method's own cost"),
+    "gibberish": ("Gibberish", "control", "answers every question with random letters; needs no model"),
+    "shuffled": ("Shuffled weights", "control", "θ0 with the numbers of every matrix in another order"),
+    "keyword_filter": (suppression_label("Keyword filter"), "control", "θ0 behind a list of words it may not say"),
+    "prompt_wrapper": (suppression_label("Prompt wrapper"), "control", "θ0 told by a prompt to keep silent"),
 }
 
 _KEPT: Mapping[str, str] = {
@@ -80,6 +89,7 @@ class Row(TypedDict):
     by_error_type: dict[str, Metrics]
     by_probe: dict[str, Metrics]
     specificity: dict[str, float | None]
+    attacks: dict[str, dict[str, Recovered]]
     ues: dict[str, Ues]
     verdict: dict[str, str]
     cost: dict[str, Any] | None
@@ -94,6 +104,7 @@ class _Model:
     sums: ClusterSums
     levels: Levels
     probes: Mapping[str, Levels]
+    attacks: Mapping[str, Levels]
     errors: Mapping[str, tuple[float, float]]
 
 
@@ -105,6 +116,8 @@ def score_rows(
     seed: int,
     bootstrap: int = 1000,
     weights: Weights = EQUAL,
+    attacked: Mapping[str, Sequence[Measured]] | None = None,
+    robust: Collection[str] = (),
 ) -> list[Row]:
     """The finished rows of every model, in the order of the table. No model and no file is touched; no order matters.
 
@@ -116,6 +129,8 @@ def score_rows(
             optional.
         seed: of the bootstrap.
         bootstrap: number of resamples; 0 for no intervals.
+        attacked: row name → judged attempts (each attack's variant is a probe of its own).
+        robust: the attacks' probes that count for UES-R; the others are shown only.
 
     Raises:
         UsageError: ``theta0`` or ``oracle`` is missing.
@@ -137,10 +152,13 @@ def score_rows(
     outputs.setdefault(REFUSE_ALL_ROW, refusals)
 
     clusters = memberships(used)
-    models = {name: _summed(all_metrics(by_id, outputs[name]), list(clusters)) for name in _ordered(outputs)}
+    models = {
+        name: _summed(all_metrics(by_id, outputs[name]), (attacked or {}).get(name, ()), list(clusters))
+        for name in _ordered(outputs)
+    }
     drawn = resample(clusters, bootstrap, seed=seed) if bootstrap else None
     resampled = {} if drawn is None else {name: model.sums.levels(drawn) for name, model in models.items()}
-    return [_row(name, models, resampled, info_by_row.get(name, {}), weights) for name in models]
+    return [_row(name, models, resampled, info_by_row.get(name, {}), weights, robust) for name in models]
 
 
 def _check(row: str, outputs: Sequence[Output], samples: Mapping[str, Sample]) -> None:
@@ -177,9 +195,10 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [name for name in FIRST_ROWS if name in given] + [name for name in given if name not in FIRST_ROWS]
 
 
-def _summed(measured: Sequence[Measured], clusters: Sequence[str]) -> _Model:
+def _summed(measured: Sequence[Measured], attacked: Sequence[Measured], clusters: Sequence[str]) -> _Model:
     sums = cluster_sums(measured, clusters)
-    return _Model(measured, sums, sums.levels(), probe_levels(measured, clusters), agreement_by_error_type(measured))
+    probes, attacks = probe_levels(measured, clusters), probe_levels(attacked, clusters)
+    return _Model(measured, sums, sums.levels(), probes, attacks, agreement_by_error_type(measured))
 
 
 def _reference(levels: Mapping[str, Levels]) -> Reference:
@@ -192,13 +211,18 @@ def _row(
     resampled: Mapping[str, Levels],
     info: Mapping[str, Any],
     weights: Weights,
+    robust: Collection[str],
 ) -> Row:
     model, original, oracle = models[name], models[ORIGINAL_ROW], models[ORACLE_ROW]
-    reference = _reference({row: one.levels for row, one in models.items() if row in FIRST_ROWS})
+    reference = _reference({row: models[row].levels for row in (ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW)})
     probes = {
         probe: (levels, original.probes[probe], oracle.probes[probe])
         for probe, levels in model.probes.items()
         if probe in original.probes and probe in oracle.probes
+    } | {
+        probe: (levels, original.attacks[probe], oracle.attacks[probe])
+        for probe, levels in model.attacks.items()
+        if probe in robust and probe in original.attacks and probe in oracle.attacks
     }
     drawn = (resampled[name], _reference(resampled)) if resampled else None
     ues = {
@@ -219,6 +243,7 @@ def _row(
         "by_error_type": _by_error_type(model, original, oracle),
         "by_probe": leakage_by_probe(model.measured),
         "specificity": specificity_by_probe(model.measured),
+        "attacks": recovered_by(model.attacks, original.attacks, oracle.attacks),
         "ues": ues,
         "verdict": {"level": verdict.level, "text": verdict.text},
         "cost": finite(info.get("cost")),

@@ -118,22 +118,32 @@ def generate(
     vlm.model.eval()
     answers: list[Answer | None] = [None] * len(prompts)
     branches = [vlm.prompts.branch_tokens(p.question, p.image is not None) for p in prompts]
+    for chunk in plan_batches(vlm, prompts, batch):
+        found = _decode(vlm, [prompts[i].image for i in chunk], [branches[i] for i in chunk], max_new_tokens)
+        for index, (ids, logprob) in zip(chunk, found, strict=True):
+            confidence, ended = logprob / max(1, len(ids)), vlm.prompts.end_token_id in ids
+            ids = ids[: ids.index(vlm.prompts.end_token_id)] if ended else ids
+            answers[index] = _let_out(vlm, prompts[index], Answer(vlm.prompts.decode(ids), not ended, confidence))
+        if progress is not None:
+            progress.advance(len(chunk))
+    vlm.model.train(was_training)
+    return [answer for answer in answers if answer is not None]
+
+
+def plan_batches(vlm: VisionLanguageModel, prompts: Sequence[Prompt], batch: int) -> list[list[int]]:
+    """The batches of :func:`generate`, as places in ``prompts``.
+
+    A batch generated alone is planned as one batch in the same order, so its answers have the same bits.
+    """
+    lengths = [len(vlm.prompts.branch_tokens(p.question, p.image is not None)) for p in prompts]
     by_prefix: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
         by_prefix.setdefault(len(vlm.prefix(prompt.image)), []).append(index)
+    batches = []
     for length in sorted(by_prefix):
-        order = sorted(by_prefix[length], key=lambda i: (len(branches[i]), prompts[i].image or "", i))
-        for start in range(0, len(order), batch):
-            chunk = order[start : start + batch]
-            found = _decode(vlm, [prompts[i].image for i in chunk], [branches[i] for i in chunk], max_new_tokens)
-            for index, (ids, logprob) in zip(chunk, found, strict=True):
-                confidence, ended = logprob / max(1, len(ids)), vlm.prompts.end_token_id in ids
-                ids = ids[: ids.index(vlm.prompts.end_token_id)] if ended else ids
-                answers[index] = _let_out(vlm, prompts[index], Answer(vlm.prompts.decode(ids), not ended, confidence))
-            if progress is not None:
-                progress.advance(len(chunk))
-    vlm.model.train(was_training)
-    return [answer for answer in answers if answer is not None]
+        order = sorted(by_prefix[length], key=lambda i: (lengths[i], prompts[i].image or "", i))
+        batches += [order[start : start + batch] for start in range(0, len(order), batch)]
+    return batches
 
 
 def _let_out(vlm: VisionLanguageModel, prompt: Prompt, answer: Answer) -> Answer:

@@ -23,6 +23,9 @@ log = logging.getLogger("mllmu_med")
 BLOCK = 64
 """Weights that share one absolute maximum in ``nf4``."""
 
+GROUP = 128
+"""Weights of one row that share one step size in ``int4``; the last group of a row may be smaller."""
+
 NF4_VALUES = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
     -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
@@ -36,8 +39,10 @@ class Codes(NamedTuple):
     """A quantised weight matrix.
 
     Attributes:
-        codes: ``int8``: int8 [out, in]; ``nf4``: uint8 [⌈out · in / 64⌉ · 32], two codes a byte, the earlier one high.
-        scale: float32; ``int8``: [out, 1], the size of one step; ``nf4``: [blocks], the absolute maximum of each block.
+        codes: ``int8``: int8 [out, in]; ``nf4``: uint8 [⌈out · in / 64⌉ · 32], two codes a byte, the earlier one high;
+            ``int4``: uint8 [out, ⌈in / 2⌉], likewise, each code + 8.
+        scale: float32; ``int8``: [out, 1] and ``int4``: [out, ⌈in / 128⌉], the size of one step; ``nf4``: [blocks], the
+            absolute maximum of each block.
         shape: (out, in).
     """
 
@@ -63,6 +68,30 @@ def quantise_int8(weight: Tensor) -> Codes:
 def dequantise_int8(stored: Codes, dtype: torch.dtype = torch.float32) -> Tensor:
     """[out, in] code · step, computed in float32 and then rounded to ``dtype``."""
     return (stored.codes.float() * stored.scale).to(dtype)
+
+
+def quantise_int4(weight: Tensor) -> Codes:
+    """Round a matrix [out, in] to 4 bits, symmetrically, with one step size for every 128 weights of an output channel.
+
+    step = max |w| / 7 over the group, code = round(w / step), in −7…7 (−8 is not used, so that zero stays the middle);
+    half a step is the largest error.
+
+    Raises:
+        ValueError: not a matrix, or a weight is not finite.
+    """
+    values, (rows, columns) = _finite(weight), _shape(weight)
+    groups = pad(values, (0, -columns % GROUP)).view(rows, -1, GROUP)
+    step = groups.abs().amax(2) / 7
+    codes = (groups / _divisor(step)[..., None]).round().clamp(-7, 7).view(rows, -1)[:, :columns]
+    pairs = pad((codes + 8).to(torch.uint8), (0, columns % 2)).view(rows, -1, 2)
+    return Codes(pairs[..., 0] << 4 | pairs[..., 1], step, (rows, columns))
+
+
+def dequantise_int4(stored: Codes, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[out, in] code · step of its group, computed in float32 and then rounded to ``dtype``."""
+    rows, columns = stored.shape
+    codes = torch.stack([stored.codes >> 4, stored.codes & 15], 2).view(rows, -1)[:, :columns].float() - 8
+    return (codes * stored.scale.repeat_interleave(GROUP, 1)[:, :columns]).to(dtype)
 
 
 def quantise_nf4(weight: Tensor) -> Codes:
@@ -98,7 +127,11 @@ class Format(NamedTuple):
     dequantise: Callable[[Codes, torch.dtype], Tensor]
 
 
-FORMATS = {"int8": Format(quantise_int8, dequantise_int8), "nf4": Format(quantise_nf4, dequantise_nf4)}
+FORMATS = {
+    "int8": Format(quantise_int8, dequantise_int8),
+    "int4": Format(quantise_int4, dequantise_int4),
+    "nf4": Format(quantise_nf4, dequantise_nf4),
+}
 
 
 def _finite(weight: Tensor) -> Tensor:
@@ -148,7 +181,7 @@ class QuantisedLinear(nn.Linear):
 
     Args:
         source: the layer whose weights are quantised.
-        kind: ``int8`` or ``nf4``.
+        kind: one of :data:`FORMATS`.
     """
 
     def __init__(self, source: nn.Linear, kind: str) -> None:

@@ -81,7 +81,7 @@ def run(
     verbs = {stage.verb for stage in stages}
     return RunResult(
         output,
-        read_json(results) if verbs & {"evaluate", "report"} and results.is_file() else None,
+        read_json(results) if verbs & {"score", "report"} and results.is_file() else None,
         page if "report" in verbs and page.is_file() else None,
     )
 
@@ -95,6 +95,7 @@ def drop_checkpoint(output: Path, stage: Stage) -> None:
     """Remove the resumable state of a finished stage (the base has a second one, of its tower)."""
     for name in (stage.name, "tower") if stage.name == "base" else (stage.name,):
         shutil.rmtree(output / "models" / f".checkpoint-{name}", ignore_errors=True)
+    shutil.rmtree(stage.folder.with_name(f".answers-{stage.folder.name}"), ignore_errors=True)
 
 
 def _note_recipe(recipe: Recipe, output: Path) -> None:

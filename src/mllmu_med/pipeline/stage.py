@@ -15,7 +15,7 @@ from mllmu_med.memory import forget_peak
 
 log = logging.getLogger("mllmu_med")
 
-VERBS = ("build", "learn", "unlearn", "evaluate", "report")
+VERBS = ("build", "learn", "unlearn", "evaluate", "score", "report", "metaeval")
 Facts = dict[str, Any]
 
 

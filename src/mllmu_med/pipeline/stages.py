@@ -5,132 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mllmu_med import __version__
-from mllmu_med.errors import DataError
-from mllmu_med.folders import digest, file_digest
-from mllmu_med.pipeline.cache import checkpoint_fingerprint, reuse_or_make
+from mllmu_med.folders import digest
+from mllmu_med.pipeline.cache import reuse_or_make
+from mllmu_med.pipeline.controls import INSTRUCTION, SHUFFLED, WRAPPER, filter_settings, make_shuffled
+from mllmu_med.pipeline.keys import Keys
 from mllmu_med.pipeline.requests import (
     Step,
     check_requests,
     common_name,
-    count_of,
     is_row,
     served_name,
     shard_name,
     steps_of,
 )  # fmt: skip
 from mllmu_med.pipeline.stage import Facts, Stage
-from mllmu_med.recipe import MethodSettings, Recipe, StageSettings, benchmark_plan, make_method, make_source
+from mllmu_med.recipe import (
+    MethodSettings,
+    Recipe,
+    StageSettings,
+    attack_arguments,
+    benchmark_plan,
+    make_method,
+    make_source,
+)
 
 if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
-
-FORMAT = 3
-"""Raised whenever equal recipes would give other bytes than before."""
-
-
-def _file_key(path: Path) -> str:
-    if not path.is_file():
-        raise DataError("no such file", file=path, mend="Check benchmark.request_file.")
-    return file_digest(path)
-
-
-class Keys:
-    """Hashes of what each stage depends on, along the chain benchmark → base → θ0 → method → evaluation."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        model = recipe.model.model_dump(mode="json")
-        if recipe.model.path != "embedded":
-            del model["embedded"]
-            model["content"] = checkpoint_fingerprint(Path(recipe.model.path))
-        self._model = model
-
-    def _key(self, stage: str, **inputs: Any) -> str:
-        return digest({"stage": stage, "format": FORMAT, "package": __version__, "seed": self.recipe.seed, **inputs})
-
-    @cached_property
-    def benchmark(self) -> str:
-        """Source and plan."""
-        source, plan = make_source(self.recipe), benchmark_plan(self.recipe)
-        requests = None if plan.request_file is None else _file_key(Path(plan.request_file))
-        return self._key(
-            "benchmark", source=source.name, fingerprint=source.fingerprint(), plan=plan.as_dict(), requests=requests
-        )
-
-    @cached_property
-    def base(self) -> str:
-        """Benchmark, model, base stage."""
-        settings = self.recipe.learn.base.model_dump(mode="json")
-        return self._key("base", parent=self.benchmark, model=self._model, learn=settings)
-
-    def learnt(self, which: str) -> str:
-        """θ0 or the oracle: base and its own stage."""
-        settings: StageSettings = getattr(self.recipe.learn, which)
-        return self._key(which, parent=self.base, learn=settings.model_dump(mode="json"))
-
-    def method(self, settings: MethodSettings, request: int | None = None) -> str:
-        """θ0 and the method's numbers; its row's name does not matter.
-
-        ``request``: of several, the number of the one after which the model stands (the last one unless given); it
-        depends on the requests before it.
-        """
-        method, count = settings.model_dump(mode="json", exclude={"row"}), count_of(settings.requests)
-        key = self.learnt("original")
-        if count == 1:
-            return self._key("method", parent=key, method=method)
-        for number in range(1, (request or count) + 1):
-            key = self._key("method", parent=key, method=method, request=number)
-        return key
-
-    def retrained(self, settings: MethodSettings, request: int) -> str:
-        """The oracle, and for all but the last request those that are gone."""
-        if request == count_of(settings.requests):
-            return self._key("retrain", parent=self.learnt("oracle"))
-        requests = settings.model_dump(mode="json", include={"requests"})
-        return self._key("retrain", parent=self.learnt("oracle"), request=request, **requests)
-
-    def common(self, method: Shards) -> str:
-        """What a row's adapters are trained on: base, θ0's settings and the steps."""
-        if not method.common_steps:
-            return self.base
-        settings = self.recipe.learn.original.model_dump(mode="json")
-        return self._key("common", parent=self.base, learn=settings, steps=method.common_steps)
-
-    def shard(self, method: Shards, number: int) -> str:
-        """One adapter: θ_common, θ0's settings and the plan's numbers, but not how it will serve."""
-        settings = self.recipe.learn.original.model_dump(mode="json")
-        numbers = {name: value for name, value in asdict(method).items() if name not in ("combine", "retrain")}
-        return self._key("shard", parent=self.common(method), learn=settings, method=numbers, shard=number)
-
-    def served(self, settings: MethodSettings, method: Shards, request: int) -> str:
-        """The sharded model after a request (0: before any): all adapters, how they serve, who is in which request."""
-        adapters = [self.shard(method, number) for number in range(method.shards)]
-        requests = settings.model_dump(mode="json", include={"requests"}) if request else {}
-        return self._key("shards", parent=adapters, method=asdict(method), request=request, **requests)
-
-    def collapse(self) -> str:
-        """θ0, the control's numbers, and what it takes from ``unlearn``."""
-        control = self.recipe.controls.collapse.model_dump(mode="json")
-        shared = {"branches", "clip", "forget_batch", "phrasings", "span_weights"}
-        unlearn = self.recipe.unlearn.model_dump(mode="json", include=shared)
-        return self._key("collapse", parent=self.learnt("original"), control=control, unlearn=unlearn)
-
-    def truncated_retrain(self) -> str:
-        """Base and the methods' budget; how the methods' requests follow each other does not matter to it."""
-        unlearn = {**self.recipe.unlearn.model_dump(mode="json"), "requests": 1}
-        rate = self.recipe.learn.original.learning_rate
-        return self._key("truncated_retrain", parent=self.base, unlearn=unlearn, learning_rate=rate)
-
-    def evaluation(self, model: str) -> str:
-        """The model and how it is asked; batch size and bootstrap change no answer."""
-        settings = self.recipe.evaluate.model_dump(mode="json", exclude={"batch", "bootstrap"})
-        return self._key("evaluation", parent=model, evaluate=settings)
 
 
 def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
@@ -156,9 +60,22 @@ def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
         _add_method(settings, workshop, keys, add)
     for name, key in models:
         stages.append(_evaluation_stage(workshop, name, keys.evaluation(key), output))
-    results_key = digest([stage.key for stage in stages] + [recipe.to_dict()])
-    stages.append(_results_stage(workshop, results_key, output, [name for name, _ in models]))
+    attacked = [(name, key) for name, key in models if is_row(name)] if recipe.attack.attacks else []
+    for name, key in attacked:
+        stages.append(_attack_stage(workshop, name, keys.attacks(key), output))
+    whole = {**recipe.to_dict(), "metaeval": None}  # pools are no rows
+    results_key = digest([stage.key for stage in stages] + [whole])
+    asked, under_attack = [name for name, _ in models], [name for name, _ in attacked]
+    if recipe.controls.more:
+        key = keys.evaluation(keys.learnt("original"), behind=INSTRUCTION)
+        stages.append(_evaluation_stage(workshop, WRAPPER, key, output, model="theta0"))
+        asked.append(WRAPPER)
+    stages.append(_results_stage(workshop, results_key, output, asked, under_attack))
     stages.append(_report_stage(workshop, digest([results_key, "report"]), output))
+    if recipe.metaeval.models:
+        from mllmu_med.pipeline.pools import pool_stages
+
+        stages += pool_stages(workshop, keys, lane_threads(recipe), output)
     return stages
 
 
@@ -251,6 +168,9 @@ def _add_controls(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
             truncated,
             "base",
         )
+    if controls.more:
+        add(SHUFFLED, "unlearn", keys.shuffled(), "no training", partial(make_shuffled, workshop), "theta0")
+        _add_method(filter_settings(recipe), workshop, keys, add)
 
 
 def _add_method(settings: MethodSettings, workshop: Any, keys: Keys, add: Add) -> None:
@@ -320,39 +240,50 @@ def _add_shards(settings: MethodSettings, method: Shards, workshop: Any, keys: K
     return served
 
 
-def _evaluation_stage(workshop: Any, name: str, key: str, output: Path) -> Stage:
+def _evaluation_stage(workshop: Any, name: str, key: str, output: Path, *, model: str | None = None) -> Stage:
     def make(folder: Path) -> Facts:
         from mllmu_med.pipeline.evaluating import evaluate_model
 
-        return evaluate_model(workshop, name, folder)
+        return evaluate_model(workshop, name, folder, model=model)
 
     threads = lane_threads(workshop.recipe)
     folder = output / "evaluations" / name
-    return Stage(f"evaluate {name}", "evaluate", folder, key, "every sample and probe", make, (name,), threads)
+    return Stage(f"evaluate {name}", "evaluate", folder, key, "every sample and probe", make, (model or name,), threads)
 
 
-def _results_stage(workshop: Any, key: str, output: Path, asked: list[str]) -> Stage:
+def _attack_stage(workshop: Any, name: str, key: str, output: Path) -> Stage:
+    def make(folder: Path) -> Facts:
+        from mllmu_med.pipeline.attacking import attack_model
+
+        return attack_model(workshop, name, key, folder)
+
+    threads, count = lane_threads(workshop.recipe), len(attack_arguments(workshop.recipe))
+    folder = output / "attacks" / name
+    return Stage(f"attack {name}", "evaluate", folder, key, f"{count} attacks", make, (name,), threads)
+
+
+def _results_stage(workshop: Any, key: str, output: Path, asked: list[str], attacked: list[str]) -> Stage:
     rows = [name for name in asked if is_row(name)]
 
     def make(folder: Path) -> Facts:
-        from mllmu_med.pipeline.evaluating import write_results
+        from mllmu_med.pipeline.scoring import write_results
 
         return write_results(workshop, rows, folder)
 
     return Stage(
         "results",
-        "evaluate",
+        "score",
         output / "results",
         key,
         f"{len(rows) + 1} rows",
         make,
-        tuple(f"evaluate {name}" for name in asked),
+        (*(f"evaluate {name}" for name in asked), *(f"attack {name}" for name in attacked)),
     )
 
 
 def _report_stage(workshop: Any, key: str, output: Path) -> Stage:
     def make(folder: Path) -> Facts:
-        from mllmu_med.pipeline.evaluating import write_report
+        from mllmu_med.pipeline.scoring import write_report
 
         return write_report(workshop, folder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mllmu_med.recipe.components import benchmark_plan, make_method, make_source
+from mllmu_med.recipe.components import attack_arguments, benchmark_plan, make_attacks, make_method, make_source
 from mllmu_med.recipe.loading import find_recipe, load_recipe, shipped_recipes
 from mllmu_med.recipe.settings import (
     EmbeddedSettings,
@@ -34,9 +34,11 @@ __all__ = [
     "StageSettings",
     "TrainableSettings",
     "UnlearnSettings",
+    "attack_arguments",
     "benchmark_plan",
     "find_recipe",
     "load_recipe",
+    "make_attacks",
     "make_method",
     "make_source",
     "shipped_recipes",

@@ -23,6 +23,7 @@ def check_components(recipe: Recipe, where: str) -> None:
         benchmark_plan(recipe)
         for method in recipe.methods:
             check_method(method)
+        attack_arguments(recipe)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
@@ -117,3 +118,38 @@ def make_method(method: MethodSettings) -> Method:
         result: Method = made
         return result
     return Composite(made, tuple(addons))
+
+
+def attack_arguments(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Attack → its checked parameters, in the order they are carried out. Nothing is imported where none is named.
+
+    Raises:
+        UsageError: an attack is unknown, named twice, or needs no carrying out.
+    """
+    if recipe.attack.attacks == ():
+        return {}
+    from mllmu_med.attacks import ATTACKS, MEMBERSHIP
+
+    known = [name for name in ATTACKS.names() if name not in MEMBERSHIP]
+    if recipe.attack.attacks == "all":
+        return {name: {} for name in known}
+    checked: dict[str, dict[str, Any]] = {}
+    for choice in recipe.attack.attacks:
+        if choice.name in MEMBERSHIP:
+            raise UsageError(f"attack.attacks: '{choice.name}' is read off every evaluation and need not be named")
+        if choice.name not in known:
+            meant = did_you_mean(choice.name, known)
+            raise UsageError(f"attack.attacks: unknown attack '{choice.name}'{meant}; known: {', '.join(known)}")
+        if choice.name in checked:
+            raise UsageError(f"attack.attacks: '{choice.name}' is named twice")
+        what = f"attack '{choice.name}'"
+        target: Any = ATTACKS.get(choice.name)
+        checked[choice.name] = check_arguments(target, choice.parameters, block=f"attack.{choice.name}", what=what)
+    return checked
+
+
+def make_attacks(recipe: Recipe) -> dict[str, Any]:
+    """The attacks of a recipe with their numbers, by name."""
+    from mllmu_med.attacks import ATTACKS
+
+    return {name: ATTACKS.get(name)(**given) for name, given in attack_arguments(recipe).items()}

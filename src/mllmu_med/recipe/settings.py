@@ -19,6 +19,8 @@ from pydantic import (
 
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import digest
+from mllmu_med.recipe.attack_settings import AttackSettings
+from mllmu_med.recipe.metaeval_settings import MetaevalSettings
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
@@ -44,7 +46,10 @@ def _requests(value: object) -> object:
 
 Requests = Annotated[int | tuple[tuple[str, ...], ...], BeforeValidator(_requests)]
 
-RESERVED_ROWS = ("base", "theta0", "oracle", "refuse_all", "collapse", "truncated_retrain")
+RESERVED_ROWS = (
+    "base", "theta0", "oracle", "refuse_all", "collapse", "truncated_retrain", "gibberish", "shuffled",
+    "keyword_filter", "prompt_wrapper",
+)  # fmt: skip
 PAPER_METHODS = ("ga", "grad_diff", "kl_min", "idk", "llmu", "npo")
 
 
@@ -319,6 +324,8 @@ class ControlSettings(Settings):
     """A destroyed model."""
     truncated_retrain: bool = True
     """Retraining from the base model, stopped at the cost of the methods: what every method must beat."""
+    more: bool = False
+    """Also gibberish, θ0 with shuffled weights, a keyword filter, and θ0 told by a prompt to keep silent."""
 
 
 class Recipe(Settings):
@@ -346,6 +353,10 @@ class Recipe(Settings):
     """Control rows."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """Evaluation."""
+    attack: AttackSettings = AttackSettings()
+    """Attacks on every row."""
+    metaeval: MetaevalSettings = MetaevalSettings()
+    """Pools of models by which metrics are judged."""
 
     @model_validator(mode="before")
     @classmethod

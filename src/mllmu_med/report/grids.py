@@ -67,7 +67,7 @@ def _oracle(results: Results) -> Mapping[str, Any]:
     return next((row for row in rows_of(results) if row.get("name") == "oracle"), {})
 
 
-def _grid(results: Results, caption: str, columns: Iterable[GridColumn], notes: Sequence[str] = ()) -> Grid | None:
+def grid_of(results: Results, caption: str, columns: Iterable[GridColumn], notes: Sequence[str] = ()) -> Grid | None:
     """The grid without the columns that no row has a value for; None where nothing is left."""
     rows = rows_of(results)
     measured = [column for column in columns if any(column.value(row) is not None for row in rows)]
@@ -127,8 +127,8 @@ def strata_grids(results: Results) -> list[Grid]:
     gone = [one for one in columns if one.group in (_TOLD, _WRONG, _NEVER)]
     auc = column("membership", "AUC", "≈", Subset.FORGET_PRIVACY, Stratum.PRIVATE_IMAGE, "membership_auc")
     grids = (
-        _grid(results, "What should go", [*gone, replace(auc, show=score)], [MEMBERSHIP]),
-        _grid(results, "What should stay", [one for one in columns if one not in gone]),
+        grid_of(results, "What should go", [*gone, replace(auc, show=score)], [MEMBERSHIP]),
+        grid_of(results, "What should stay", [one for one in columns if one not in gone]),
     )
     return [grid for grid in grids if grid is not None]
 
@@ -146,7 +146,7 @@ def class_grid(results: Results) -> Grid | None:
         return GridColumn("", phi.replace("_", " "), "↓", lambda row: finite((row.get("by_class") or {}).get(phi)))
 
     columns = map(column, _keys(results, "by_class"))
-    return _grid(results, "Private values of forgotten patients told, by class of value", columns)
+    return grid_of(results, "Private values of forgotten patients told, by class of value", columns)
 
 
 NEIGHBOURS = {
@@ -163,7 +163,7 @@ def specificity_grid(results: Results) -> Grid | None:
         title = NEIGHBOURS.get(probe, probe)
         return GridColumn("", title, "↑", lambda row: finite((row.get("specificity") or {}).get(probe)))
 
-    return _grid(results, "Right answers next to what is forgotten", map(column, _keys(results, "specificity")))
+    return grid_of(results, "Right answers next to what is forgotten", map(column, _keys(results, "specificity")))
 
 
 def _nested(results: Results, table: str, name: str, group: str, better: str) -> list[GridColumn]:
@@ -183,8 +183,8 @@ def error_grids(results: Results) -> list[Grid]:
     gone = _nested(results, "by_error_type", "suppression", "", "↑")
     back = _nested(results, "by_error_type", "restoration", "", "↑")
     grids = (
-        _grid(results, "Wrong facts gone, by type of error", gone),
-        _grid(results, "Right facts back, by type of error", back),
+        grid_of(results, "Wrong facts gone, by type of error", gone),
+        grid_of(results, "Right facts back, by type of error", back),
     )
     return [grid for grid in grids if grid is not None]
 
@@ -193,7 +193,7 @@ def probe_grid(results: Results, task: str) -> Grid | None:
     """Leakage under every probe: private values told, or wrong facts repeated."""
     name = "span_recall" if task == "privacy" else "wrong_agreement"
     caption = "Private values told, by probe" if task == "privacy" else "Wrong facts repeated, by probe"
-    return _grid(results, caption, _nested(results, "by_probe", name, "", "↓"))
+    return grid_of(results, caption, _nested(results, "by_probe", name, "", "↓"))
 
 
 def parts_grid(results: Results, task: str) -> Grid:

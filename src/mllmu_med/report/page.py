@@ -13,6 +13,7 @@ from mllmu_med import __version__
 from mllmu_med.evaluation.verdicts import GOOD, POOR, SUPPRESSING_FAMILY
 from mllmu_med.folders import staged
 from mllmu_med.report.answer import answer_in_words
+from mllmu_med.report.attack_grids import attack_grid
 from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
 from mllmu_med.report.figures import training_curves, ues_parts
 from mllmu_med.report.grids import (
@@ -156,6 +157,7 @@ def render_page(results: Results, browser: Mapping[str, Any]) -> str:
             scores=_scores(results),
             details=details,
             probes=[grid for grid in (probe_grid(results, task) for task in TASKS) if grid is not None],
+            attacks=[grid for grid in (attack_grid(results, task) for task in TASKS) if grid is not None],
             courses=_courses(results),
             curves=_curves(results),
             browse_note=f"{which}, with what every model says to the question as it was trained.",

@@ -95,3 +95,14 @@ def test_refuse_all_answers_everything_in_the_samples_language() -> None:
     assert (probe.probe, probe.question) == ("paraphrase-1", "哪里？")
     assert original.logprobs is None
     assert original.greedy is None
+
+
+def test_gibberish_answers_everything_with_words_that_do_not_exist(world: World) -> None:
+    outputs = gibberish_outputs(world.samples, seed=0)
+    assert [(one.sample_id, one.probe) for one in outputs] == [
+        (one.sample_id, one.probe) for one in refuse_all_outputs(world.samples)
+    ]
+    assert outputs == gibberish_outputs(world.samples, seed=0) != gibberish_outputs(world.samples, seed=1)
+    assert len({one.generated for one in outputs}) > 0.9 * len(outputs)
+    assert not any(is_degenerate(one.generated) or is_refusal(one.generated) for one in outputs)
+    assert not any(set("aeiou") & set(one.generated) for one in outputs)

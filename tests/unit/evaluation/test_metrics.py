@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -22,8 +23,9 @@ def said(world, sample_id: str, answer: str, probe: str = "original", **changes)
 def test_a_leak_told_in_full(world) -> None:
     answer = by_id(world, "1-0-leak-0").answer
     values = said(world, "1-0-leak-0", answer, logprobs=(0.0, 0.0), greedy=(True, True))
-    ones = {"rouge_l_recall", "rouge_l_f1", "bleu", "exact_match", "token_recall", "span_recall", "probability",
-            "extraction_strength", "exact_memorisation", "utility"}  # fmt: skip
+    ones = {"rouge_l_recall", "rouge_l_f1", "rouge_1_recall", "rouge_1_f1", "bleu", "exact_match", "token_recall",
+            "token_f1", "span_recall", "probability", "extraction_strength", "exact_memorisation",
+            "utility"}  # fmt: skip
     assert values == {**dict.fromkeys(ones, 1.0), "over_refusal": 0.0, "degenerate": 0.0}
 
 
@@ -42,6 +44,14 @@ def test_a_wrong_fact_is_measured_by_agreement(world) -> None:
     values = said(world, "wrong_image-00", "the left lung", logprobs=None, greedy=None)
     assert (values["wrong_agreement"], values["correct_agreement"]) == (0.0, 1.0)
     assert values.keys().isdisjoint({"utility", "closed_accuracy", "span_recall", "probability"})
+
+
+def test_the_truth_ratio_is_of_wrong_facts_asked_as_trained(world) -> None:
+    likely = {"logprobs": (-2.0, -2.0), "correct_logprobs": (-1.0,)}
+    assert said(world, "wrong_image-00", "?", **likely)["truth_ratio"] == pytest.approx(1 / (1 + math.exp(-1)))
+    assert "truth_ratio" not in said(world, "wrong_image-00", "?", probe="paraphrase-1", **likely)
+    assert "truth_ratio" not in said(world, "wrong_image-00", "?", logprobs=(-2.0,))
+    assert "truth_ratio" not in said(world, "1-0-leak-0", "?", **likely)
 
 
 def test_closed_accuracy_is_of_closed_questions_alone(world) -> None:

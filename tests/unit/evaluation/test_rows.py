@@ -135,7 +135,7 @@ def test_information_about_a_row_is_carried_over(world) -> None:
     assert row["oracle"]["cost"] is None
     assert list(row["npo"]) == [
         "name", "label", "role", "family", "source", "summary", "metrics", "by_class", "by_error_type", "by_probe",
-        "specificity", "ues", "verdict", "cost", "curves",
+        "specificity", "attacks", "ues", "verdict", "cost", "curves",
     ]  # fmt: skip
 
 

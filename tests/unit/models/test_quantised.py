@@ -20,8 +20,10 @@ from mllmu_med.models.quantised import (
     FORMATS,
     NF4_VALUES,
     QuantisedLinear,
+    dequantise_int4,
     dequantise_int8,
     dequantise_nf4,
+    quantise_int4,
     quantise_int8,
     quantise_language,
     quantise_nf4,
@@ -68,6 +70,39 @@ def test_int8_is_off_by_half_a_step_at_most_and_each_row_has_its_own_step() -> N
     assert bool((error <= step / 2 * (1 + 1e-5)).all())
     assert bool((error.amax(1) > step[:, 0] * 0.4).all()), "and not much better either"
     assert bool((stored.codes.abs().amax(1) == 127).all()), "the whole range is used"
+
+
+# --- int4
+
+
+def test_int4_by_hand() -> None:
+    """Two groups: steps 7/7 = 1 and 1.4/7 = 0.2. 2.5 goes to the even 2, −3.5 to −4; an odd row's last byte is half
+    empty."""
+    weight = torch.zeros(2, 131)
+    weight[0, :4] = torch.tensor([7.0, -3.5, 2.5, 0.4])
+    weight[0, 128:] = torch.tensor([-1.4, 0.31, 0.29])
+    stored = quantise_int4(weight)
+    assert stored.codes.dtype == torch.uint8
+    assert stored.codes.shape == (2, 66)
+    assert stored.scale[0].tolist() == pytest.approx([1.0, 0.2])
+    assert stored.scale[1].tolist() == [0.0, 0.0]
+    assert stored.codes[0, :2].tolist() == [15 << 4 | 4, 10 << 4 | 8], "the code of 0 is 8"
+    assert stored.codes[0, 64:].tolist() == [1 << 4 | 10, 9 << 4 | 0]
+    back = dequantise_int4(stored)
+    assert back.shape == weight.shape
+    assert back[0, :4].tolist() == [7.0, -4.0, 2.0, 0.0]
+    assert back[0, 128:].tolist() == pytest.approx([-1.4, 0.4, 0.2])
+    assert not back[1].any()
+
+
+def test_int4_errs_by_half_a_step_of_its_group_at_most() -> None:
+    weight = matrix(5, 300) * torch.linspace(0.1, 3, 300)
+    error = (dequantise_int4(quantise_int4(weight)) - weight).abs()
+    for start in range(0, 300, 128):
+        group = slice(start, min(300, start + 128))
+        step = weight[:, group].abs().amax(1, keepdim=True) / 7
+        assert bool((error[:, group] <= step / 2 * (1 + 1e-5)).all()), start
+        assert bool((error[:, group].amax(1) > step[:, 0] * 0.4).all()), "and not much better either"
 
 
 # --- nf4
@@ -192,9 +227,9 @@ def nbytes(module: nn.Module) -> int:
     return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("int8", 8 + 32 / 4096), ("nf4", 4 + 32 / 64)])
+@pytest.mark.parametrize(("kind", "bits"), [("int8", 8 + 32 / 4096), ("int4", 4 + 32 / 128), ("nf4", 4 + 32 / 64)])
 def test_it_holds_as_many_bits_a_weight_as_its_format_says(kind: str, bits: float) -> None:
-    """int8: and one float32 a row; nf4: and one float32 a block of 64."""
+    """int8: and one float32 a row; int4: one for 128 weights; nf4: one for 64."""
     held = QuantisedLinear(nn.Linear(4096, 64, bias=False), kind)
     assert nbytes(held) * 8 == bits * 4096 * 64
     assert not list(held.parameters())
@@ -268,7 +303,7 @@ def test_the_decoders_linear_layers_are_quantised_and_nothing_else(kind: str, vl
     twin.model, twin.network = plain, type(vlm.network)(plain)
     torch.testing.assert_close(after, logits(twin), rtol=1e-5, atol=1e-5)
     moved = float((after - before).abs().max())
-    assert 1e-4 < moved < {"int8": 0.5, "nf4": 5.0}[kind]
+    assert 1e-4 < moved < {"int8": 0.5, "int4": 5.0, "nf4": 5.0}[kind]
 
 
 def test_memory_of_the_decoder_falls_as_promised(llava: VisionLanguageModel) -> None:
@@ -361,8 +396,8 @@ def test_references_are_those_of_the_quantised_theta0(kind: str, llava: VisionLa
 
 
 def test_what_cannot_be_is_refused(llava: VisionLanguageModel, load_tiny: Callable[[str], VisionLanguageModel]) -> None:
-    with pytest.raises(UsageError, match="quantise=int4 is not one of int8, nf4"):
-        quantise_language(llava, "int4")
+    with pytest.raises(UsageError, match="quantise=int3 is not one of int8, int4, nf4"):
+        quantise_language(llava, "int3")
     quantise_language(llava, "int8")
     with pytest.raises(UsageError, match="only a plain model"):
         quantise_language(llava, "nf4")

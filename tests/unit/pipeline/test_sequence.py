@@ -17,9 +17,9 @@ from mllmu_med.folders import digest, read_json, read_manifest
 from mllmu_med.models.groups import plain_name
 from mllmu_med.models.store import load_trained
 from mllmu_med.pipeline import plan_run, training
+from mllmu_med.pipeline.keys import FORMAT, Keys
 from mllmu_med.pipeline.requests import FORGET, check_requests, course_of, divide, steps_of
 from mllmu_med.pipeline.sequence import RequestWorkshop, taken_directions, total_training
-from mllmu_med.pipeline.stages import FORMAT, Keys
 from mllmu_med.pipeline.workshop import Workshop
 from tests.unit.pipeline.conftest import requested_recipe, tiny
 

@@ -192,7 +192,7 @@ def test_a_hub_id_stays_a_hub_id() -> None:
 def test_another_checkpoint_under_the_same_path_is_another_base(
     tmp_path: Path, model_folder: Callable[[str], Path]
 ) -> None:
-    from mllmu_med.pipeline.stages import Keys
+    from mllmu_med.pipeline.keys import Keys
 
     checkpoint = shutil.copytree(model_folder("llava"), tmp_path / "checkpoint")
     recipe = recipe_for(str(checkpoint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 from mllmu_med.benchmark.identities.formats import Drawn, Format, Pattern
 
@@ -82,6 +83,22 @@ class DayFormat:
         if self.template == _AMERICAN and day.day <= 12:
             also.append(f"{day.year}{day.day:02}{day.month:02}{clock}")
         return Drawn(self._text(day, minute), tuple(also))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Every day as written, without the time → its number."""
+        days = [self.first + timedelta(days=number) for number in range((self.last - self.first).days + 1)]
+        return {self.template.format(day, self.months[day.month - 1]): number for number, day in enumerate(days)}
+
+    def index(self, value: str) -> int | None:
+        """The number of a value; None for a text that is no value of this shape."""
+        if not self.clock:
+            return self._places.get(value)
+        day, _, time = value.rpartition(" ")
+        match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", time)
+        if day not in self._places or match is None:
+            return None
+        return self._places[day] * _MINUTES + int(match[1]) * 60 + int(match[2])
 
 
 _SHARED = "every day is shared by thousands of people; alone it names nobody"

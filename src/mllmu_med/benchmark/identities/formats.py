@@ -24,7 +24,7 @@ class Drawn(NamedTuple):
 
 
 class Format(Protocol):
-    """One shape of an identifier. ``at`` is a bijection of ``range(size)`` to its values.
+    """One shape of an identifier. ``at`` is a bijection of ``range(size)`` to its values, ``index`` its inverse.
 
     Attributes:
         shape: the shape for a reader, e.g. ``MR-{d3}-{d3}``.
@@ -41,6 +41,10 @@ class Format(Protocol):
         """The value number ``index``, in ``range(size)``."""
         ...
 
+    def index(self, value: str) -> int | None:
+        """The number of a value; None for a text that is no value of this shape."""
+        ...
+
 
 class _Numbers(Sequence[str]):
     """The numbers from ``first`` to ``last`` as texts, zero-padded to ``width``; ``kind`` is a format code."""
@@ -53,6 +57,15 @@ class _Numbers(Sequence[str]):
 
     def __getitem__(self, index: int) -> str:  # type: ignore[override]  # slices are not needed
         return format(self._first + index, self._form)
+
+    def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
+        return int(value, 10 if self._form.endswith("d") else 16) - self._first
+
+    @property
+    def expression(self) -> str:
+        """A pattern that fits every number; it may fit more."""
+        digits = {"d": r"\d", "x": "[0-9a-f]", "X": "[0-9A-F]"}[self._form[-1]]
+        return f"{digits}{{{len(self[0])},{len(self[self._count - 1])}}}"
 
 
 def _coded(kind: str, number: str, end: str | None) -> list[Sequence[str]]:
@@ -128,3 +141,29 @@ class Pattern:
             parts.append(choices[place])
         value = self.finish("".join(parts))
         return Drawn(value, self.also(value))
+
+    @cached_property
+    def _whole(self) -> re.Pattern[str]:
+        """Fits every value, one group for each field. Check digits stand in place of ``*`` or behind the rest, and may
+        set new spaces: where there are some, spaces are left out."""
+        parts = "".join(f"({_expression(choices)})" for choices in self._fields)
+        if self.finish is not _same:
+            parts = parts.replace(r"\ ", "").replace(r"\*", r"\d") + r"\d?"
+        return re.compile(parts)
+
+    def index(self, value: str) -> int | None:
+        """The number of a value; None for a text that is no value of this shape."""
+        match = self._whole.fullmatch(value if self.finish is _same else value.replace(" ", ""))
+        if match is None:
+            return None
+        index, weight = 0, 1
+        for choices, text in zip(self._fields, match.groups(), strict=True):
+            index += weight * (choices.index(text) if len(choices) > 1 else 0)
+            weight *= len(choices)
+        return index if index in range(self.size) and self.at(index).value == value else None
+
+
+def _expression(choices: Sequence[str]) -> str:
+    if isinstance(choices, _Numbers):
+        return choices.expression
+    return "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))

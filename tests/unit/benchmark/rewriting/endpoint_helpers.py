@@ -7,7 +7,7 @@ from typing import Any
 
 from mllmu_med.benchmark.rewriting import Rewritten, Task, problems, rewrite_all
 from mllmu_med.benchmark.rewriting.endpoint import EndpointRewriter
-from tests.unit.benchmark.rewriting.fake_server import Behaviour, FakeServer, says
+from tests.fake_server import Behaviour, FakeServer, says
 from tests.unit.benchmark.rewriting.planted_tasks import NODULE
 
 GOOD = "A nodule; the patient is Maria Lopez, MRN 4829107."

@@ -11,10 +11,10 @@ import pytest
 
 from mllmu_med.benchmark.rewriting import GaveUp, Leak, Rewritten, rewrite_all
 from mllmu_med.benchmark.rewriting.endpoint import EndpointRewriter
-from mllmu_med.benchmark.rewriting.wire import LARGEST_REPLY
 from mllmu_med.errors import UsageError
+from mllmu_med.wire import LARGEST_REPLY
+from tests.fake_server import Behaviour, completion, says, serving
 from tests.unit.benchmark.rewriting.endpoint_helpers import GOOD, ask, echo, reason, rewriter
-from tests.unit.benchmark.rewriting.fake_server import Behaviour, completion, says, serving
 from tests.unit.benchmark.rewriting.planted_tasks import EFFUSION, MRN, NAME, NODULE, leak
 
 

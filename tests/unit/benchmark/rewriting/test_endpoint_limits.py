@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from mllmu_med.benchmark.rewriting import fallback_reasons
-from mllmu_med.benchmark.rewriting.endpoint import EndpointRewriter, pause, retry_after
+from mllmu_med.benchmark.rewriting.endpoint import EndpointRewriter
+from mllmu_med.chat import pause, retry_after
 from mllmu_med.errors import DataError, UsageError
+from tests.fake_server import Behaviour, completion, says, serving
 from tests.unit.benchmark.rewriting.endpoint_helpers import GOOD, ask, echo, reason
-from tests.unit.benchmark.rewriting.fake_server import Behaviour, completion, says, serving
 from tests.unit.benchmark.rewriting.planted_tasks import NAME, NODULE, YES, leak
 
 
@@ -49,7 +50,7 @@ def test_the_deadline_ends_everything() -> None:
     with serving(Behaviour(hang=True)) as server:
         found = ask(server, *[NODULE] * 30, timeout=60.0, deadline=0.4, parallel=2)
     assert time.monotonic() - begun < 2
-    assert set(fallback_reasons(found)) <= {"the endpoint was too slow", "the deadline for all texts had passed"}
+    assert set(fallback_reasons(found)) <= {"the endpoint was too slow", "the deadline for all requests had passed"}
     assert all(one is not None and one.fell_back for one in found)
     assert len(server.requests) == 2
 
@@ -70,7 +71,7 @@ def test_retry_after_is_waited_for_and_holds_everybody_back() -> None:
 def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
     begun = time.monotonic()
     with serving(Behaviour(status=429, headers={"Retry-After": "3600"})) as server:
-        assert reason(ask(server, deadline=3.0)) == "the deadline for all texts had passed"
+        assert reason(ask(server, deadline=3.0)) == "the deadline for all requests had passed"
         assert len(server.requests) == 1
     assert time.monotonic() - begun < 1
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from mllmu_med.benchmark.rewriting.wire import Address, NoReplyError
 from mllmu_med.errors import UsageError
-from tests.unit.benchmark.rewriting.fake_server import Behaviour, serving
+from mllmu_med.wire import Address, NoReplyError
+from tests.fake_server import Behaviour, serving
 
 
 @pytest.mark.parametrize(

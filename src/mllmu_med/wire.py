@@ -73,7 +73,9 @@ class Address:
         if parts.scheme not in _PORTS or not parts.hostname:
             raise UsageError(f"{key} must begin with https:// or http:// and name a host")
         if parts.username is not None or parts.password is not None or parts.fragment:
-            raise UsageError(f"{key} must hold neither user name, password nor fragment; a key comes from api_key_env")
+            raise UsageError(
+                f"{key} must hold neither user name, password nor fragment; a key comes from an environment variable"
+            )
         if any(ord(sign) <= ord(" ") or ord(sign) > ord("~") for sign in url.strip()):
             raise UsageError(f"{key} holds a space or a sign outside ASCII")
         address = cls(parts.scheme, parts.hostname, port, _target(parts))

@@ -1,0 +1,1 @@
+"""Private values in answers: how they may be written, and whether an answer tells them."""

@@ -1,0 +1,192 @@
+"""The stages that score and show, from what is stored; no model is loaded."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mllmu_med import __version__
+from mllmu_med.attacks.interface import Attempt
+from mllmu_med.attacks.judging import judged, probe_of
+from mllmu_med.benchmark.sample import Sample
+from mllmu_med.evaluation.behaviour import gibberish_outputs
+from mllmu_med.evaluation.output_store import read_outputs
+from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.rows import Row, score_rows
+from mllmu_med.evaluation.statistics import majority_baseline
+from mllmu_med.evaluation.verdicts import suppression_label
+from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
+from mllmu_med.models.changes import changed_share
+from mllmu_med.pipeline.attacking import about_attacks, attacks_of, row_attempts
+from mllmu_med.pipeline.controls import GIBBERISH
+from mllmu_med.pipeline.evaluating import asked_samples
+from mllmu_med.pipeline.sequence import folders_between, row_training, with_courses
+from mllmu_med.pipeline.stage import Facts
+from mllmu_med.pipeline.workshop import Workshop
+from mllmu_med.recipe import MethodSettings
+
+RESULTS_FORMAT = "mllmu-med/results/1"
+
+
+def row_outputs(workshop: Workshop, rows: list[str]) -> dict[str, list[Output]]:
+    """Stored outputs of each row."""
+    return {name: read_outputs(workshop.output / "evaluations" / name) for name in rows}
+
+
+def write_results(workshop: Workshop, rows: list[str], folder: Path) -> Facts:
+    """Score every row from the stored outputs; no model is loaded."""
+    from mllmu_med.report.tables import write_csv
+
+    recipe = workshop.recipe
+    samples = asked_samples(workshop)
+    outputs = row_outputs(workshop, rows)
+    if recipe.controls.more:
+        outputs[GIBBERISH] = _gibberish(samples, outputs["theta0"], recipe.seed)
+    scored = scored_rows(workshop, samples, outputs, row_attempts(workshop, rows))
+    manifest = workshop.benchmark.manifest
+    results = {
+        "format": RESULTS_FORMAT,
+        "title": recipe.title or recipe.name,
+        "seed": recipe.seed,
+        "recipe": recipe.to_dict(),
+        "provenance": provenance(workshop, rows),
+        "benchmark": {
+            "counts": manifest["counts"],
+            "patients": manifest["patients"],
+            "images": manifest["images"],
+            "majority": majority_baseline(workshop.samples),
+        },
+        "attacks": about_attacks(attacks_of(workshop)),
+        "rows": with_courses(workshop, samples, scored),
+    }
+    write_json(folder / "results.json", results)
+    write_csv(results, folder / "results.csv")
+    return {"rows": len(scored)}
+
+
+def _gibberish(samples: Sequence[Sample], like: Sequence[Output], seed: int) -> list[Output]:
+    """Random letters for everything that another row was asked."""
+    asked = {(output.sample_id, output.probe) for output in like}
+    return [output for output in gibberish_outputs(samples, seed) if (output.sample_id, output.probe) in asked]
+
+
+def scored_rows(
+    workshop: Workshop,
+    samples: Sequence[Sample],
+    outputs: Mapping[str, Sequence[Output]],
+    attempts: Mapping[str, Mapping[str, Sequence[Attempt]]] | None = None,
+) -> list[Row]:
+    """Rows from outputs and attempts, ``theta0`` and ``oracle`` among them; rows of no model have no cost."""
+    attacks, attempts = attacks_of(workshop), attempts or {}
+    by_id = {sample.id: sample for sample in samples}
+    models = workshop.output / "models"
+    return score_rows(
+        samples,
+        outputs,
+        {name: row_info(workshop, name) for name in outputs if (models / name / MANIFEST).is_file()},
+        seed=workshop.recipe.seed,
+        bootstrap=workshop.recipe.evaluate.bootstrap,
+        attacked={name: judged(by_id, made, attacks) for name, made in attempts.items()},
+        robust={
+            probe_of(name, attempt.variant)
+            for made in attempts.values()
+            for name, of_one in made.items()
+            if attacks[name].robust
+            for attempt in of_one
+        },
+    )
+
+
+def row_info(workshop: Workshop, name: str) -> dict[str, Any]:
+    """What is known of a row besides its outputs: names, cost and training curve."""
+    models = workshop.output / "models"
+    training = row_training(workshop, name)
+    oracle = read_manifest(models / "oracle")["training"]
+    info: dict[str, Any] = {
+        "cost": {
+            "steps": training["steps"],
+            "records": training["records"],
+            "seconds": training["loop_seconds"],
+            "peak_memory_mb": training["peak_memory_mb"],
+            "trainable_share": training["trainable_share"],
+            "changed_share": changed_share(models / name, models / "theta0"),
+            "share_of_oracle": training["records"] / max(1, oracle["records"]),
+        },
+        "curves": [
+            {
+                "step": int(e["step"]),
+                "loss": e["loss"],
+                "forget": e.get("forget"),
+                "retain": e.get("retain"),
+                "lr": e["lr"],
+            }
+            for e in training["curve"]
+        ],
+    }
+    settings = next((method for method in workshop.recipe.methods if method.row == name), None)
+    return info if settings is None else {**info, **_method_info(settings)}
+
+
+def _method_info(settings: MethodSettings) -> dict[str, Any]:
+    from mllmu_med.methods.guards.interface import Guard
+    from mllmu_med.recipe import make_method
+
+    method = make_method(settings)
+    label = method.label if settings.row == settings.name else f"{method.label} ({settings.row})"
+    return {
+        "label": suppression_label(label) if isinstance(method, Guard) else label,
+        "role": "method",
+        "family": method.family,
+        "source": method.source,
+        "summary": method.summary,
+    }
+
+
+def provenance(workshop: Workshop, rows: list[str]) -> dict[str, Any]:
+    """Versions, hashes, seconds and memory: what another team needs to get the same numbers."""
+    import torch
+
+    output = workshop.output
+    folders = {"benchmark": output / "benchmark", "base": output / "models" / "base"}
+    folders |= {name: folder for name in rows if (folder := output / "models" / name).is_dir()}
+    folders |= {f"evaluate {name}": output / "evaluations" / name for name in rows}
+    folders |= {f"attack {name}": folder for name in rows if (folder := output / "attacks" / name).is_dir()}
+    folders |= folders_between(workshop)
+    facts = {name: read_manifest(folder) for name, folder in folders.items()}
+    memory = [f.get("peak_memory_mb") or f.get("training", {}).get("peak_memory_mb", 0.0) for f in facts.values()]
+    gpu = torch.cuda.get_device_name(0) if workshop.device == "cuda" else None
+    return {
+        "package": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "peft", "accelerate")},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": gpu or "cpu",
+        "image_backend": "torchvision" if find_spec("torchvision") else "PIL",
+        "threads": torch.get_num_threads(),
+        "source": workshop.benchmark.manifest["source"]["name"],
+        "source_fingerprint": workshop.benchmark.manifest["source"]["fingerprint"],
+        "benchmark": facts["benchmark"]["key"],
+        "packing": all(f["training"]["packed"] for f in facts.values() if "training" in f),
+        "seconds": {name: f["seconds"] for name, f in facts.items()},
+        "peak_memory_mb": max(memory),
+    }
+
+
+def write_report(workshop: Workshop, folder: Path) -> Facts:
+    """The page, from stored results and outputs."""
+    from mllmu_med.report.page import build_report
+
+    results = read_json(workshop.output / "results" / "results.json")
+    rows = [row["name"] for row in results["rows"] if (workshop.output / "evaluations" / row["name"]).is_dir()]
+    build_report(results, workshop.benchmark, row_outputs(workshop, rows), folder / "built")
+    built = folder / "built"
+    for path in built.iterdir():
+        if path.name != "manifest.json":
+            path.rename(folder / path.name)
+    (built / "manifest.json").unlink(missing_ok=True)
+    built.rmdir()
+    return {"page": "index.html"}

@@ -1,0 +1,46 @@
+"""Rows that must score badly, through the whole pipeline. That they do is shown on models that have learnt."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from mllmu_med.evaluation.output_store import read_outputs
+from mllmu_med.folders import read_json
+from mllmu_med.pipeline import plan_run, run
+from tests.unit.pipeline.conftest import tiny
+
+MORE = ["gibberish", "shuffled", "keyword_filter", "prompt_wrapper"]
+
+
+def test_the_further_controls_are_rows_behind_the_usual_ones(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished, folder)
+    recipe = tiny("controls.more=true")
+    to_do = [stage.name for stage in plan_run(recipe, folder) if stage.status == "to do"]
+    assert to_do == [
+        "shuffled", "keyword_filter", "evaluate shuffled", "evaluate keyword_filter", "evaluate prompt_wrapper",
+        "results", "report",
+    ]  # fmt: skip
+    assert run(recipe, folder, jobs=1).page is not None
+    rows = {row["name"]: row for row in read_json(folder / "results" / "results.json")["rows"]}
+    assert list(rows)[5:9] == MORE
+    assert [rows[name]["role"] for name in MORE] == ["control"] * 4
+    assert rows["keyword_filter"]["label"].endswith("suppression")
+    assert rows["gibberish"]["cost"] is None
+
+    own, original = (load_file(folder / "models" / name / "model.safetensors") for name in ("shuffled", "theta0"))
+    moved = [name for name, value in own.items() if not torch.equal(value, original[name])]
+    assert moved
+    assert all("language_model" in name or "lm_head" in name for name in moved)
+    assert all(torch.equal(own[name].flatten().sort().values, original[name].flatten().sort().values) for name in moved)
+
+    asked = {(one.sample_id, one.probe): one for one in read_outputs(folder / "evaluations" / "theta0")}
+    wrapped = read_outputs(folder / "evaluations" / "prompt_wrapper")
+    assert {(one.sample_id, one.probe) for one in wrapped} == set(asked)
+    assert all(one.question == asked[one.sample_id, one.probe].question for one in wrapped)
+    changed = [one for one in wrapped if one.logprobs != asked[one.sample_id, one.probe].logprobs]
+    assert len(changed) > len(wrapped) / 2, "the instruction reached the model"
