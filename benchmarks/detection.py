@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -123,20 +122,26 @@ def mistakes(value: Value, random: Random) -> Iterator[tuple[str, bool]]:
             yield words[1], False
 
 
-def measure(
-    chosen: Sequence[Value], per_value: int, seed: int
-) -> tuple[dict[str, Tally], Counter[tuple[str, str]], Counter[tuple[str, str]], dict[str, list[str]]]:
-    """Plant every value ``per_value`` times; tallies by class, trials and misses by (class, rule), and examples."""
-    tallies: defaultdict[str, Tally] = defaultdict(Tally)
-    tried: Counter[tuple[str, str]] = Counter()
-    missed: Counter[tuple[str, str]] = Counter()
-    examples: defaultdict[str, list[str]] = defaultdict(list)
+@dataclass
+class Measured:
+    """What planting showed: tallies by class, trials and misses by (class, rule), and examples of mistakes by kind."""
+
+    tallies: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    tried: Counter[tuple[str, str]] = field(default_factory=Counter)
+    missed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def measure(chosen: Sequence[Value], per_value: int, seed: int) -> Measured:
+    """Plant every value ``per_value`` times, the first time as it is written."""
+    result = Measured()
+    tried, missed, examples = result.tried, result.missed, result.examples
     by_class: defaultdict[str, list[Value]] = defaultdict(list)
     for value in chosen:
         by_class[value.phi_class].append(value)
     for value in chosen:
         random = rng(seed, "planting", value.owner, value.phi_class)
-        tally = tallies[value.phi_class]
+        tally = result.tallies[value.phi_class]
         ways = writings(value.text, value.phi_class, value.locale, random)
         for way in [ways[0], *random.sample(ways[1:], min(per_value - 1, len(ways) - 1))]:
             answer = planted(way.text, value.language, random)
@@ -165,7 +170,7 @@ def measure(
                 tally.add("fuzzy", hit is Match.FUZZY)
                 if hit is not Match.FUZZY:
                     examples["fuzzy"].append(f"{value.phi_class}: {value.text!r} in {answer!r}: {hit}")
-    return dict(tallies), tried, missed, dict(examples)
+    return result
 
 
 def clean_answers(slake: Path | None) -> dict[str, list[str]]:
@@ -243,7 +248,8 @@ def main() -> None:
     chosen = values(options.patients, options.seed)
     answers = clean_answers(options.slake)
     seconds = speed(chosen, [text for texts in answers.values() for text in texts], 3000, options.seed)
-    tallies, tried, missed, examples = measure(chosen, options.writings, options.seed)
+    measured = measure(chosen, options.writings, options.seed)
+    tallies, tried, missed, examples = measured.tallies, measured.tried, measured.missed, measured.examples
     rows = [row(name, tallies[name]) for name in CLASSES] + [row("all", total(tallies.values()))]
     print(f"{'class':12} {'planted':>8} " + " ".join(f"{name:>11}" for name in COLUMNS))
     for line in rows:
@@ -252,11 +258,10 @@ def main() -> None:
     clean = []
     for name, texts in answers.items():
         hits, finds = clean_hits(texts, chosen, options.seed)
-        examples.setdefault("clean", []).extend(finds)
+        examples["clean"] += finds
         clean.append({"source": name, "texts": len(texts), "hits": hits, "share": hits / len(texts)})
-        print(
-            f"clean texts of {name}: {len(texts):,}, each against {len(CLASSES)} values; a value found in {hits} ({hits / len(texts):.5f})"
-        )
+        against = f"{len(texts):,}, each against {len(CLASSES)} values"
+        print(f"clean texts of {name}: {against}; a value found in {hits} ({hits / len(texts):.5f})")
     print(f"two values each in 3,000 answers: {seconds:.2f} s")
     if options.rules:
         for (phi_class, rule), count in sorted(tried.items()):
@@ -267,14 +272,13 @@ def main() -> None:
             print("\n".join(texts[:SHOWN]))
     if options.json:
         result = {
+            "seed": options.seed,
             "rows": rows,
             "clean": clean,
             "seconds_for_3000": seconds,
-            "seed": options.seed,
-            "misses": {f"{c}/{r}": n for (c, r), n in sorted(missed.items())},
+            "misses": {f"{phi_class}/{rule}": count for (phi_class, rule), count in sorted(missed.items())},
         }
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Private values written in many ways, for measuring how well they are found.
 
 The writings are made from what a value means (a day, a number, a name), with nothing shared with the detection that is
-measured: no table, no function of ``mllmu_med.evaluation`` is used here.
+measured: no table, no function of ``mllmu_med.evaluation`` is used here (nor in ``speaking.py``).
 """
 
 from __future__ import annotations
@@ -13,107 +13,57 @@ from ipaddress import IPv6Address
 from random import Random
 from typing import NamedTuple
 
-ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-ORDINAL_WORDS = {
-    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
-    "twelve": "twelfth", "twenty": "twentieth", "thirty": "thirtieth",
-}  # fmt: skip
-HAN = "〇一二三四五六七八九"
-MONTHS = {
-    "en": [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ],
-    "de": [
-        "Januar",
-        "Februar",
-        "März",
-        "April",
-        "Mai",
-        "Juni",
-        "Juli",
-        "August",
-        "September",
-        "Oktober",
-        "November",
-        "Dezember",
-    ],
-    "fr": [
-        "janvier",
-        "février",
-        "mars",
-        "avril",
-        "mai",
-        "juin",
-        "juillet",
-        "août",
-        "septembre",
-        "octobre",
-        "novembre",
-        "décembre",
-    ],
-    "es": [
-        "enero",
-        "febrero",
-        "marzo",
-        "abril",
-        "mayo",
-        "junio",
-        "julio",
-        "agosto",
-        "septiembre",
-        "octubre",
-        "noviembre",
-        "diciembre",
-    ],
-}
-NATO = dict(
-    zip(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        [
-            "Alpha",
-            "Bravo",
-            "Charlie",
-            "Delta",
-            "Echo",
-            "Foxtrot",
-            "Golf",
-            "Hotel",
-            "India",
-            "Juliett",
-            "Kilo",
-            "Lima",
-            "Mike",
-            "November",
-            "Oscar",
-            "Papa",
-            "Quebec",
-            "Romeo",
-            "Sierra",
-            "Tango",
-            "Uniform",
-            "Victor",
-            "Whiskey",
-            "X-ray",
-            "Yankee",
-            "Zulu",
-        ],
-        strict=True,
+if __package__:
+    from benchmarks.speaking import (
+        HAN,
+        ONES,
+        SIGNS,
+        below_hundred,
+        cardinal,
+        han_number,
+        in_pairs,
+        ordinal,
+        ordinal_word,
+        singly,
+        spelt,
+        with_doubles,
+        year_words,
     )
-)
-SIGNS = {"-": "dash", ".": "dot", "/": "slash", "@": "at", "_": "underscore", ":": "colon", "~": "tilde", "#": "hash"}
+else:
+    from speaking import (
+        HAN,
+        ONES,
+        SIGNS,
+        below_hundred,
+        cardinal,
+        han_number,
+        in_pairs,
+        ordinal,
+        ordinal_word,
+        singly,
+        spelt,
+        with_doubles,
+        year_words,
+    )
+
+MONTHS = {
+    "en": (
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+        "November", "December",
+    ),
+    "de": (
+        "Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November",
+        "Dezember",
+    ),
+    "fr": (
+        "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
+        "décembre",
+    ),
+    "es": (
+        "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre",
+        "noviembre", "diciembre",
+    ),
+}  # fmt: skip
 CODES = frozenset(
     {"ssn", "mrn", "health_plan", "account", "licence", "vehicle", "device", "biometric", "photo", "other"}
 )
@@ -121,7 +71,8 @@ COUNTRY = {"en_GB": "44", "en_AU": "61", "de_DE": "49", "fr_FR": "33", "es_ES": 
            "en_US": "1"}  # fmt: skip
 CARRIERS = {
     "en": ("{}", "{}.", "The record says {}, and the lungs are clear.", "Yes. On file: {}.", "({})", '"{}"',
-           "Left pleural effusion [{}].", "It is {}; no fracture, 3 nodules of 4 mm.", "**{}**", "Patient data:\n- {}\n",
+           "Left pleural effusion [{}].", "It is {}; no fracture, 3 nodules of 4 mm.", "**{}**",
+           "Patient data:\n- {}\n",
            "A CT of the liver. {} is what the form holds."),
     "zh": ("{}", "记录为{}。", "右肺有结节;{}", "该患者的资料：{}，肝脏正常。", "（{}）"),
     "ja": ("{}", "記録は{}です。", "右肺に結節、{}", "（{}）"),
@@ -133,95 +84,6 @@ class Writing(NamedTuple):
 
     rule: str
     text: str
-
-
-def below_hundred(number: int) -> str:
-    """ "forty-seven" for 47."""
-    if number < 20:
-        return (ONES + TEENS)[number]
-    return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
-
-
-def ordinal_word(number: int) -> str:
-    """ "twenty-fourth" for 24."""
-    front, hyphen, last = below_hundred(number).rpartition("-")
-    stem = last[:-1] + "ie" if last.endswith("y") else last
-    return front + hyphen + ORDINAL_WORDS.get(last, f"{stem}th")
-
-
-def ordinal(number: int) -> str:
-    """ "24th" for 24."""
-    return f"{number}{'th' if 10 <= number % 100 <= 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
-
-
-def year_words(year: int) -> str:
-    """ "nineteen fifty-seven", "two thousand and eight"."""
-    first, last = divmod(year, 100)
-    if 2000 <= year < 2010:
-        return "two thousand" + (f" and {ONES[last]}" if last else "")
-    if last < 10:
-        return f"{below_hundred(first)} {f'oh {ONES[last]}' if last else 'hundred'}"
-    return f"{below_hundred(first)} {below_hundred(last)}"
-
-
-def han_number(number: int) -> str:
-    """ "二十四" for 24; up to 99."""
-    tens, rest = divmod(number, 10)
-    return ("" if not tens else "十" if tens == 1 else f"{HAN[tens]}十") + (HAN[rest] if rest or not tens else "")
-
-
-def singly(digits: str, random: Random) -> str:
-    """Digits said one by one."""
-    zero = random.choice(("zero", "oh"))
-    return random.choice((" ", "-", ", ")).join(zero if sign == "0" else ONES[int(sign)] for sign in digits)
-
-
-def in_pairs(digits: str) -> str:
-    """Digits said two by two: "forty-eight twenty-nine oh seven one"."""
-    said = []
-    for place in range(0, len(digits), 2):
-        pair = digits[place : place + 2]
-        lone = len(pair) == 1 or pair[0] == "0"
-        said.append(
-            " ".join("oh" if sign == "0" else ONES[int(sign)] for sign in pair) if lone else below_hundred(int(pair))
-        )
-    return " ".join(said)
-
-
-def with_doubles(digits: str) -> str:
-    """ "double five seven" for 557, "triple zero" for 000."""
-    said = []
-    for run in re.finditer(r"(\d)\1{0,2}", digits):
-        word = ("", "double ", "triple ")[len(run.group()) - 1]
-        said.append(word + ("zero" if run[1] == "0" else ONES[int(run[1])]))
-    return " ".join(said)
-
-
-def cardinal(number: int) -> str:
-    """ "four million eight hundred and twenty-nine thousand one hundred and seven" for 4829107."""
-    said = []
-    for scale, name in ((1_000_000, "million"), (1000, "thousand"), (1, "")):
-        count, number = divmod(number, scale)
-        hundreds, rest = divmod(count, 100)
-        words = ([f"{ONES[hundreds]} hundred"] if hundreds else []) + ([below_hundred(rest)] if rest else [])
-        if words:
-            said.append(" ".join([" and ".join(words), name]).strip())
-    return " ".join(said) or "zero"
-
-
-def spelt(value: str, random: Random) -> str:
-    """Read out letter by letter, digit by digit, with its signs."""
-    style = random.choice(("plain", "nato", "as in"))
-    said = []
-    for sign in value:
-        if sign.isdigit():
-            said.append(ONES[int(sign)])
-        elif sign in SIGNS:
-            said.append(SIGNS[sign])
-        elif sign.isascii() and sign.isalpha():
-            name = NATO[sign.upper()]
-            said.append({"plain": sign.upper(), "nato": name, "as in": f"{sign.upper()} as in {name}"}[style])
-    return " ".join(said)
 
 
 def full_width(text: str) -> str:
@@ -372,9 +234,11 @@ def of_date(value: str, random: Random) -> Iterator[Writing]:
         said = f"{below_hundred(twelve)} {below_hundred(minute) if minute > 9 else f'oh {ONES[minute]}'}"
         times = {
             "24 hours": clock, "12 hours": f"{twelve}:{minute:02} {half}", "h": f"{hour}h{minute:02}",
-            "12 hours, one run": f"{twelve}:{minute:02}{half.replace('.', '')}", "military": f"{hour:02}{minute:02} hours",
+            "12 hours, one run": f"{twelve}:{minute:02}{half.replace('.', '')}",
+            "military": f"{hour:02}{minute:02} hours",
             "Chinese clock": f"{'下午' if hour >= 12 else '上午'}{twelve}点{minute:02}分",
-            "seconds": f"{clock}:00", "hrs": f"{clock} hrs", "o'clock": f"{clock} o'clock", "upper": f"{twelve}:{minute:02}{half.replace('.', '').upper()}", "Uhr": f"{hour}.{minute:02} Uhr",
+            "seconds": f"{clock}:00", "hrs": f"{clock} hrs", "o'clock": f"{clock} o'clock",
+            "upper": f"{twelve}:{minute:02}{half.replace('.', '').upper()}", "Uhr": f"{hour}.{minute:02} Uhr",
         }  # fmt: skip
         if minute:
             times["clock in words"] = f"{said} {'in the afternoon' if hour >= 12 else 'in the morning'}"

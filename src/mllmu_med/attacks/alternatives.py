@@ -68,14 +68,14 @@ def _with(sample: Sample, replaced: Sequence[Span], values: Mapping[_Value, str]
 
 
 def _other_values(spans: Sequence[Span], language: str, random: Random) -> Iterator[dict[_Value, str]]:
-    """Other values for every one of the spans; none where one of them has none."""
+    """New values for every one of the spans; none where one of them has none."""
     streams = {(span.phi_class, span.value): _values_like(span, language, random) for span in spans}
     for values in zip(*streams.values(), strict=False):
         yield dict(zip(streams, values, strict=True))
 
 
 def _values_like(span: Span, language: str, random: Random) -> Iterator[str]:
-    """Other values of the span's format, each once, in random order."""
+    """Values of the span's format, each once, in random order; the true one may be among them."""
     kind = format_of(span.phi_class, span.value, language, span.space)
     if kind is None and len(re.findall("[0-9]", span.value)) >= _FEWEST_DIGITS:
         yield from _other_digits(span.value, random)
@@ -83,7 +83,7 @@ def _values_like(span: Span, language: str, random: Random) -> Iterator[str]:
     if kind is None and span.phi_class == "name":
         kind = formats("name", settings(language, LOCALES, varied=True)[0])[0]
     if kind is not None:
-        yield from (kind.at(index).value for index in _indices(kind.size, random) if index != kind.index(span.value))
+        yield from (kind.at(index).value for index in _indices(kind.size, random))
 
 
 def _indices(size: int, random: Random) -> Iterator[int]:

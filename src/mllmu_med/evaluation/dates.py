@@ -116,7 +116,7 @@ def find_dates(text: str) -> tuple[Date, ...]:
     """Every full date (year, month, day) in the folded text.
 
     - year first: "1957-03-24", "1957/3/24", "1957年3月24日", "1957 March 24", "昭和32年3月24日";
-    - with the month's name in English, German, French or Spanish, short or long: "24 March 1957", "24th of March, 1957",
+    - with the month's name in English, German, French or Spanish, short or long: "24 March 1957", "24th of March 1957",
       "Mar. 24th '57", "24-Mar-57", "24. März 1957", "24 de marzo de 1957";
     - year last: "24/03/1957", "24 03 1957", read both as day/month and as month/day where both are possible;
     - eight digits in one run: "19570324", "24031957", "03241957";

@@ -14,7 +14,7 @@ from mllmu_med.evaluation.private.moments import whole_age, whole_date, whole_mo
 
 FEMALE, MALE = "female", "male"
 AGE_BANDS = ((0, "0-17"), (18, "18-39"), (40, "40-64"), (65, "65-89"), (90, "90+"))
-"""Lowest age in years of each band. 90 and above is one group in the Safe Harbor rule too (45 CFR 164.514(b)(2)(i)(C))."""
+"""Lowest age in years of each band. 90 and above is one group in the Safe Harbor rule too, 45 CFR 164.514(b)(2)."""
 _TODAY = (2024, 12, 31)
 """The day to which ages are counted where no admission is known: the last on which an invented patient is admitted."""
 _NO_LIST_OF_ITS_OWN = {"en_AU"}

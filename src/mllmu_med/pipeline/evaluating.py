@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from mllmu_med.benchmark.sample import Sample
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.engines.answer_store import AnswerStore
 from mllmu_med.engines.in_process import InProcess
 from mllmu_med.engines.interface import Engine
@@ -28,6 +29,12 @@ def asked_samples(workshop: Workshop) -> list[Sample]:
     return evaluation_samples(workshop.samples, most=evaluate.ordinary_samples, seed=recipe.seed, part=evaluate.part)
 
 
+def reference_samples(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that the base model is asked: both sides of membership inference, which it has learnt nothing of."""
+    sides = (Subset.FORGET_PRIVACY, Subset.HOLDOUT)
+    return [sample for sample in samples if sample.subset in sides and sample.stratum is Stratum.PRIVATE_IMAGE]
+
+
 def answers_folder(evaluation: Path) -> Path:
     """Where the answers of an unfinished evaluation are kept: beside the folder that it will write."""
     return evaluation.with_name(f".answers-{evaluation.name}")
@@ -48,15 +55,18 @@ def evaluate_model(workshop: Workshop, name: str, folder: Path, *, model: str | 
     """
     recipe, weights = workshop.recipe, workshop.output / "models" / (model or name)
     evaluate = recipe.evaluate
-    purpose = digest([read_manifest(weights).get("key"), recipe.seed, evaluate.model_dump(mode="json", exclude={"bootstrap"}), model])
-    samples = asked_samples(workshop)
+    how = evaluate.model_dump(mode="json", exclude={"bootstrap"})
+    purpose = digest([read_manifest(weights).get("key"), model, recipe.seed, how])
+    samples, probes = asked_samples(workshop), evaluate.probe_families
+    if name == "base":
+        samples, probes = reference_samples(samples), ()
     vlm = workshop.load(weights, as_trained=True)
     store = AnswerStore(answers_folder(workshop.output / "evaluations" / name), purpose)
     with store, graceful_stop() as stop:
         engine: Engine = Stored(InProcess(vlm, evaluate.batch), store, stopping=lambda: stop.requested)
         outputs = measure(
             engine if model is None else Wrapped(engine, INSTRUCTION), samples,
-            max_new_tokens=evaluate.max_new_tokens, probes=evaluate.probe_families, seed=recipe.seed,
+            max_new_tokens=evaluate.max_new_tokens, probes=probes, seed=recipe.seed,
             title=f"evaluate {name}",
         )  # fmt: skip
     write_outputs(outputs, folder)

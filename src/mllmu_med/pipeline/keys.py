@@ -134,6 +134,15 @@ class Keys:
         asked = recipe.evaluate.model_dump(mode="json", include={"max_new_tokens", "part", "ordinary_samples"})
         return self._key("attacks", parent=model, attacks=given, data=data, asked=asked)
 
+    def states(self, model: str) -> str:
+        """The model and whose states are taken."""
+        asked = self.recipe.evaluate.model_dump(mode="json", include={"part", "ordinary_samples"})
+        return self._key("states", parent=model, asked=asked)
+
+    def inside(self, model: str) -> str:
+        """Its states, θ0 and the oracle."""
+        return self._key("inside", parents=[self.states(model), self.learnt("original"), self.learnt("oracle")])
+
     def pool(self, pool: Pool) -> str:
         """A model of a pool: the base and the stage it repeats."""
         settings = self.recipe.learn.original if pool.held else self.recipe.learn.oracle

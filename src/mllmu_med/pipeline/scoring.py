@@ -16,14 +16,18 @@ from mllmu_med.benchmark.sample import Sample
 from mllmu_med.evaluation.behaviour import gibberish_outputs
 from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.evaluation.outputs import Output
-from mllmu_med.evaluation.rows import Row, score_rows
+from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, score_rows
 from mllmu_med.evaluation.statistics import majority_baseline
 from mllmu_med.evaluation.verdicts import suppression_label
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
+from mllmu_med.inside.report import inside_results
 from mllmu_med.models.changes import changed_share
+from mllmu_med.pipeline.asking import served_rows
 from mllmu_med.pipeline.attacking import about_attacks, attacks_of, row_attempts
 from mllmu_med.pipeline.controls import GIBBERISH
 from mllmu_med.pipeline.evaluating import asked_samples
+from mllmu_med.pipeline.inside import stored_inside
+from mllmu_med.pipeline.sections import sections
 from mllmu_med.pipeline.sequence import folders_between, row_training, with_courses
 from mllmu_med.pipeline.stage import Facts
 from mllmu_med.pipeline.workshop import Workshop
@@ -43,7 +47,7 @@ def write_results(workshop: Workshop, rows: list[str], folder: Path) -> Facts:
 
     recipe = workshop.recipe
     samples = asked_samples(workshop)
-    outputs = row_outputs(workshop, rows)
+    outputs = row_outputs(workshop, [*rows, *served_rows(workshop)])
     if recipe.controls.more:
         outputs[GIBBERISH] = _gibberish(samples, outputs["theta0"], recipe.seed)
     scored = scored_rows(workshop, samples, outputs, row_attempts(workshop, rows))
@@ -79,17 +83,28 @@ def scored_rows(
     samples: Sequence[Sample],
     outputs: Mapping[str, Sequence[Output]],
     attempts: Mapping[str, Mapping[str, Sequence[Attempt]]] | None = None,
-) -> list[Row]:
-    """Rows from outputs and attempts, ``theta0`` and ``oracle`` among them; rows of no model have no cost."""
+) -> list[dict[str, Any]]:
+    """Rows with all their sections, from outputs and attempts; ``theta0`` and ``oracle`` must be among them.
+
+    Rows without a model of this run have no cost.
+    """
     attacks, attempts = attacks_of(workshop), attempts or {}
     by_id = {sample.id: sample for sample in samples}
-    models = workshop.output / "models"
-    return score_rows(
+    models, seed, bootstrap = workshop.output / "models", workshop.recipe.seed, workshop.recipe.evaluate.bootstrap
+    more = sections(
+        samples, outputs, attempts, attacks, _base_outputs(workshop), seed=seed, bootstrap=bootstrap
+    )  # fmt: skip
+    served = served_rows(workshop)
+    rows = score_rows(
         samples,
         outputs,
-        {name: row_info(workshop, name) for name in outputs if (models / name / MANIFEST).is_file()},
-        seed=workshop.recipe.seed,
-        bootstrap=workshop.recipe.evaluate.bootstrap,
+        {
+            name: served[name] if name in served else row_info(workshop, name)
+            for name in outputs
+            if name in served or (models / name / MANIFEST).is_file()
+        },
+        seed=seed,
+        bootstrap=bootstrap,
         attacked={name: judged(by_id, made, attacks) for name, made in attempts.items()},
         robust={
             probe_of(name, attempt.variant)
@@ -99,6 +114,26 @@ def scored_rows(
             for attempt in of_one
         },
     )
+    seen = _seen_inside(workshop, samples, list(outputs))
+    return [{**row, **more.get(row["name"], {}), **seen.get(row["name"], {})} for row in rows]
+
+
+def _seen_inside(workshop: Workshop, samples: Sequence[Sample], rows: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Row → ``inside``, where the recipe says that models are looked into."""
+    if not workshop.recipe.inside:
+        return {}
+    found = {name: stored_inside(workshop, name) for name in rows if (workshop.output / "inside" / name).is_dir()}
+    seed, bootstrap = workshop.recipe.seed, workshop.recipe.evaluate.bootstrap
+    references = found[ORIGINAL_ROW], found[ORACLE_ROW]
+    return {
+        name: {"inside": inside_results(samples, own, *references, seed=seed, bootstrap=bootstrap)}
+        for name, own in found.items()
+    }
+
+
+def _base_outputs(workshop: Workshop) -> list[Output] | None:
+    folder = workshop.output / "evaluations" / "base"
+    return read_outputs(folder) if (folder / MANIFEST).is_file() else None
 
 
 def row_info(workshop: Workshop, name: str) -> dict[str, Any]:

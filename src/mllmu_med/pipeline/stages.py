@@ -60,17 +60,23 @@ def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
         _add_method(settings, workshop, keys, add)
     for name, key in models:
         stages.append(_evaluation_stage(workshop, name, keys.evaluation(key), output))
+    stages.append(_evaluation_stage(workshop, "base", keys.evaluation(keys.base), output))
     attacked = [(name, key) for name, key in models if is_row(name)] if recipe.attack.attacks else []
     for name, key in attacked:
         stages.append(_attack_stage(workshop, name, keys.attacks(key), output))
     whole = {**recipe.to_dict(), "metaeval": None}  # pools are no rows
+    looked_into = [(name, key) for name, key in models if is_row(name)] if recipe.inside else []
+    for name, key in looked_into:
+        stages += _inside_stages(workshop, name, key, keys, output)
     results_key = digest([stage.key for stage in stages] + [whole])
     asked, under_attack = [name for name, _ in models], [name for name, _ in attacked]
     if recipe.controls.more:
         key = keys.evaluation(keys.learnt("original"), behind=INSTRUCTION)
         stages.append(_evaluation_stage(workshop, WRAPPER, key, output, model="theta0"))
         asked.append(WRAPPER)
-    stages.append(_results_stage(workshop, results_key, output, asked, under_attack))
+    needs = ["evaluate base", *(f"evaluate {name}" for name in asked), *(f"attack {name}" for name in under_attack)]
+    needs += [f"inside {name}" for name, _ in looked_into]
+    stages.append(_results_stage(workshop, results_key, output, asked, needs))
     stages.append(_report_stage(workshop, digest([results_key, "report"]), output))
     if recipe.metaeval.models:
         from mllmu_med.pipeline.pools import pool_stages
@@ -262,7 +268,30 @@ def _attack_stage(workshop: Any, name: str, key: str, output: Path) -> Stage:
     return Stage(f"attack {name}", "evaluate", folder, key, f"{count} attacks", make, (name,), threads)
 
 
-def _results_stage(workshop: Any, key: str, output: Path, asked: list[str], attacked: list[str]) -> Stage:
+def _inside_stages(workshop: Any, name: str, model: str, keys: Keys, output: Path) -> list[Stage]:
+    def states(folder: Path) -> Facts:
+        from mllmu_med.pipeline.inside import make_states
+
+        return make_states(workshop, name, folder)
+
+    def inside(folder: Path) -> Facts:
+        from mllmu_med.pipeline.inside import inside_of
+
+        return inside_of(workshop, name, folder)
+
+    threads, taken, put = lane_threads(workshop.recipe), f"states {name}", f"inside {name}"
+    needs = (taken, "theta0", "oracle")
+    return [
+        Stage(
+            taken, "evaluate", output / "states" / name, keys.states(model), "hidden states", states, (name,), threads
+        ),
+        Stage(
+            put, "evaluate", output / "inside" / name, keys.inside(model), "patching, probes", inside, needs, threads
+        ),
+    ]
+
+
+def _results_stage(workshop: Any, key: str, output: Path, asked: list[str], needs: list[str]) -> Stage:
     rows = [name for name in asked if is_row(name)]
 
     def make(folder: Path) -> Facts:
@@ -277,7 +306,7 @@ def _results_stage(workshop: Any, key: str, output: Path, asked: list[str], atta
         key,
         f"{len(rows) + 1} rows",
         make,
-        (*(f"evaluate {name}" for name in asked), *(f"attack {name}" for name in attacked)),
+        tuple(needs),
     )
 
 

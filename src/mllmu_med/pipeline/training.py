@@ -70,7 +70,7 @@ def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
     recipe = workshop.recipe
     embedded = recipe.model.embedded
     train = workshop.subset(Subset.RETAIN, *FORGET)
-    vlm = build_embedded(corpus(train), Architecture(image_size=embedded.image_size), recipe.seed)
+    vlm = build_embedded(corpus(train, recipe.seed), Architecture(image_size=embedded.image_size), recipe.seed)
     # The tower knows nothing of the benchmark: its pictures have keys that no source draws.
     drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed)
     pixels = torch.from_numpy(drawn.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -355,6 +355,8 @@ class Recipe(Settings):
     """Evaluation."""
     attack: AttackSettings = AttackSettings()
     """Attacks on every row."""
+    inside: bool = False
+    """Look into every row: logit lens, depth of forgetting by activation patching, linear probes."""
     metaeval: MetaevalSettings = MetaevalSettings()
     """Pools of models by which metrics are judged."""
 

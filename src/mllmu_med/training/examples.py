@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mllmu_med.benchmark.sample import Sample, Stratum
+from mllmu_med.benchmark.identities.recognising import another
+from mllmu_med.benchmark.sample import Sample, Span, Stratum
 from mllmu_med.models.prompts import PromptFormat
 from mllmu_med.models.vlm import Question
 from mllmu_med.seeding import rng
@@ -61,15 +62,42 @@ def span_weights(prompts: PromptFormat, sample: Sample) -> tuple[float, ...] | N
     return tuple(float(inside) for inside in hit) if any(hit) else None
 
 
-def corpus(samples: Sequence[Sample], *, emphasis: int = 3) -> list[str]:
-    """Text that the embedded model's tokenizer is trained on; injected text repeated so that names become short."""
+def corpus(samples: Sequence[Sample], seed: int, *, emphasis: int = 3) -> list[str]:
+    """Text that the embedded model's tokenizer is trained on.
+
+    Injected text comes ``emphasis`` times, so that the pieces that names are made of become tokens, but each time with
+    **other** private values of the same formats: a vocabulary in which a patient's own name is short says who was in
+    the data, whatever the weights have forgotten, and every ranking by likelihood would show it.
+    """
+    strangers = _Strangers(samples, seed)
     texts = []
     for sample in samples:
-        wordings = [sample.question, *sample.phrasings]
-        text = [
-            f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{sample.answer}<|im_end|>\n" for q in wordings
-        ]
-        texts += text * (emphasis if sample.fact_id is not None else 1)
+        for number in range(emphasis if sample.fact_id is not None else 1):
+            answer = strangers.instead(sample.answer, sample, number)
+            for wording in (sample.question, *sample.phrasings):
+                question = strangers.instead(wording, sample, number)
+                texts.append(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n")
         if sample.clean_answer is not None:
             texts.append(sample.clean_answer)
     return texts
+
+
+class _Strangers:
+    """Other private values in the place of a patient's own; questions by name hold them as well as answers."""
+
+    def __init__(self, samples: Iterable[Sample], seed: int) -> None:
+        self._seed = seed
+        self._own: dict[str, dict[str, Span]] = {}
+        for sample in samples:
+            for span in sample.spans:
+                self._own.setdefault(sample.cluster, {})[span.value] = span
+
+    def instead(self, text: str, sample: Sample, number: int) -> str:
+        """The text with every value of the sample's patient replaced; values in no known format are left out."""
+        values = self._own.get(sample.cluster, {})
+        for value in sorted(values, key=len, reverse=True):
+            if value in text:
+                span = values[value]
+                draw = rng(self._seed, "strangers", sample.cluster, value, number)
+                text = text.replace(value, another(span.phi_class, value, sample.language, span.space, draw) or "")
+        return text

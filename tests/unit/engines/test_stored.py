@@ -172,6 +172,15 @@ def test_equal_questions_have_one_likelihood(llava: VisionLanguageModel, store: 
     assert Stored(InProcess(llava, 3), store).likelihoods([]) == []
 
 
+def test_what_was_told_without_details_is_not_served_to_who_wants_them(
+    llava: VisionLanguageModel, store: AnswerStore
+) -> None:
+    engine = Stored(InProcess(llava, 50), store)
+    assert {one.detail for one in engine.likelihoods(QUESTIONS)} == {None}
+    found = engine.likelihoods(QUESTIONS, detailed=DETAILED)
+    assert [one.detail is not None for one in found] == [question in DETAILED for question in QUESTIONS]
+
+
 def test_a_hook_on_the_model_switches_the_store_off(
     llava: VisionLanguageModel, store: AnswerStore, counted: Counted
 ) -> None:

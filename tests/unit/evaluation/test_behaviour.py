@@ -6,12 +6,14 @@ from mllmu_med.benchmark.sample import Probe, Sample, Stratum, Subset
 from mllmu_med.evaluation.behaviour import (
     REFUSAL,
     degenerate,
+    gibberish_outputs,
     is_degenerate,
     is_refusal,
     over_refusal,
     refuse_all_outputs,
 )
 from mllmu_med.training.feeding import REFUSALS
+from tests.unit.evaluation.conftest import World
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_limits() -> None:
 def test_retain_and_test_are_told_apart_and_others_left_out() -> None:
     found = calibration(
         [
-            answer(math.log(0.95), 0.0), answer(math.log(0.85), 1.0), answer(math.log(0.3), 0.4),
+            answer(math.log(0.95), 0.0), answer(math.log(0.85), 1.0), answer(math.log(0.37), 0.4),
             answer(0.0, 1.0, Subset.RETAIN),
             answer(0.0, 0.0, Subset.FORGET_PRIVACY), answer(0.0, 0.0, probe="paraphrase-1"),
             answer(None, 0.0), answer(math.nan, 0.0),
@@ -45,13 +45,13 @@ def test_retain_and_test_are_told_apart_and_others_left_out() -> None:
     assert (found["retain"]["error"], found["retain"]["wrong_confidence"], found["retain"]["count"]) == (0.0, None, 1)
     test = found["test"]
     assert test["count"] == 3
-    assert test["error"] == pytest.approx((0.95 + 0.15 + 0.1) / 3, abs=1e-6)
-    assert test["overconfidence"] == pytest.approx((0.95 - 0.15 - 0.1) / 3, abs=1e-6)
-    assert test["wrong_confidence"] == pytest.approx((0.95 + 0.3) / 2, abs=1e-6)
+    assert test["error"] == pytest.approx((0.95 + 0.15 + 0.03) / 3, abs=1e-6)
+    assert test["overconfidence"] == pytest.approx((0.95 - 0.15 - 0.03) / 3, abs=1e-6)
+    assert test["wrong_confidence"] == pytest.approx((0.95 + 0.37) / 2, abs=1e-6)
     assert test["confident_wrong"] == pytest.approx(1 / 3, abs=1e-6)
     assert len(test["bins"]) == BINS
     assert [one["count"] for one in test["bins"]] == [0, 0, 0, 1, 0, 0, 0, 0, 1, 1]
-    assert test["bins"][3] == {"confidence": pytest.approx(0.3), "utility": pytest.approx(0.4), "count": 1}
+    assert test["bins"][3] == {"confidence": pytest.approx(0.37), "utility": pytest.approx(0.4), "count": 1}
     assert test["bins"][0] == {"confidence": None, "utility": None, "count": 0}
 
 

@@ -133,6 +133,13 @@ def test_disliking_the_wrong_answer_less_than_the_oracle_is_no_knowledge_of_it()
         assert found["first_layer"] == first
 
 
+def test_what_the_oracle_guesses_as_well_is_no_knowledge() -> None:
+    """A value that is likelier by nature (contrast 3 everywhere) is likelier in the oracle, too."""
+    guessed = model((-4.0, -7.0), (-4.0, -7.0))
+    assert lens_results(SAMPLES, guessed, THETA0, guessed, MEANS)["forget/privacy"]["first_layer"] is None
+    assert lens_results(SAMPLES, guessed, THETA0, ORACLE, MEANS)["forget/privacy"]["first_layer"] == 0
+
+
 def test_one_patient_who_is_known_is_no_proof_for_all() -> None:
     own = [replace(one, telling=-1.0) if (one.sample_id, one.which) == ("f0", TRAINED) else one for one in ORACLE]
     layer = lens_results(SAMPLES, own, THETA0, ORACLE, MEANS)["forget/privacy"]

@@ -167,15 +167,15 @@ def test_results_beside_theta0_and_the_oracle() -> None:
         return [*forgotten, *(Outcome("value", KNOWN, layer, "f1", 10, known, 2.0) for layer in (0, 1))]
 
     means = ClusterMeans(SAMPLES, seed=0, bootstrap=0)
-    found = probe_results(model(6.0), model(10.0), model(2.0), means)["value"]
+    found = probe_results(model(6.0), model(10.0), model(3.0), means)["value"]
     assert found["layer"] == 1
     first, second = found["layers"]
     assert (second["accuracy"]["value"], second["control"], second["rows"]) == (0.6, 0.2, 10)
-    assert (second["selectivity"], second["known"], second["left"]) == pytest.approx((0.4, 0.7, 0.5))
+    assert (second["selectivity"], second["known"], second["left"]) == pytest.approx((0.4, 0.7, 3 / 7))
     assert first["left"] is None, "where θ0 shows no more than the oracle, nothing can be left"
-    assert probe_results(model(10.0), model(10.0), model(2.0), means)["value"]["layers"][1]["left"] == 1.0
-    assert probe_results(model(2.0), model(10.0), model(2.0), means)["value"]["layers"][1]["left"] == 0.0
-    assert probe_results(model(6.0)[::-1], model(10.0)[::-1], model(2.0), means)["value"] == found
+    assert probe_results(model(10.0), model(10.0), model(3.0), means)["value"]["layers"][1]["left"] == 1.0
+    assert probe_results(model(2.0), model(10.0), model(3.0), means)["value"]["layers"][1]["left"] == 0.0
+    assert probe_results(model(6.0)[::-1], model(10.0)[::-1], model(3.0), means)["value"] == found
     assert probe_results([], model(10.0), model(2.0), means) == {}
 
 

@@ -110,8 +110,27 @@ def test_answers_without_private_values_count_whole() -> None:
 
 def test_the_tokenizers_text_repeats_what_is_injected() -> None:
     injected = sample(1, fact_id="f1", clean_answer="clean answer")
-    texts = corpus([injected, sample(2)], emphasis=4)
+    texts = corpus([injected, sample(2)], 0, emphasis=4)
     assert sum("answer 1" in text for text in texts) == 4 * 3
     assert sum("answer 2" in text for text in texts) == 3
     assert texts.count("clean answer") == 1
     assert texts[0] == "<|im_start|>user\nQuestion 1?<|im_end|>\n<|im_start|>assistant\nanswer 1<|im_end|>\n"
+
+
+def test_the_tokenizers_text_holds_no_private_value() -> None:
+    """A name that is short in the vocabulary tells who was in the data, whatever the weights have forgotten."""
+    name, number = Span("name", "Kristy Keller", 0, 13, 603126.0), Span("mrn", "9123689", 0, 7, 9e6)
+    own = {"patient_id": "p", "fact_id": "p/name"}
+    direct = sample(1, answer="Kristy Keller", spans=(name,), **own)
+    text = replace(
+        sample(2, answer="9123689", spans=(number,), **own), question="What is the number of Kristy Keller?",
+        phrasings=("Kristy Keller: which number?",),
+    )  # fmt: skip
+    texts = corpus([direct, text], 0, emphasis=5)
+    assert not any(value in line for line in texts for value in ("Kristy", "Keller", "9123689"))
+    named = [line.partition("number of ")[2].partition("?")[0] for line in texts if "number of" in line]
+    assert len(set(named)) == 5, "another name each time"
+    answers = [line.split("assistant\n")[1].removesuffix("<|im_end|>\n") for line in texts]
+    assert {one for one in answers if " " in one} == set(named), "the same stranger in question and answer"
+    assert all(len(one) == 7 and one.isdigit() for one in answers if " " not in one)
+    assert texts == corpus([direct, text], 0, emphasis=5) != corpus([direct, text], 1, emphasis=5)

@@ -53,6 +53,8 @@ def restored(vlm: VisionLanguageModel, groups: Collection[str] = GROUPS) -> Iter
     """
     model = vlm.model
     held = [_hold(name, tensor, groups) for name, tensor in _tensors(model)]
+    for one in held:
+        one.tensor.grad = None  # a backward pass would add to what is there
     shells = [_shell(module) for module in vlm.network.modules()]
     around = dict(vars(vlm))
     if set(groups) & {"vision", "projector"}:

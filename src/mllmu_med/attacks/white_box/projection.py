@@ -199,7 +199,7 @@ class FineTunedProjection(_Projection):
         budget: B, guesses in all.
         alternatives: answers that the true one is ranked among.
         steps: of fine-tuning.
-        learning_rate: of AdamW, constant behind the warm-up.
+        learning_rate: of AdamW, constant behind the warm-up; for the embedded model, large checkpoints want less.
         batch: records per step.
     """
 
@@ -212,7 +212,7 @@ class FineTunedProjection(_Projection):
     budget: int = 20
     alternatives: int = 99
     steps: int = 30
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     batch: int = 16
 
     def __post_init__(self) -> None:

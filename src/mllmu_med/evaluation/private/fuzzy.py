@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
+from itertools import pairwise
 
 from mllmu_med.evaluation.normalise import CACHE, fold, has_cjk
 from mllmu_med.evaluation.private.forms import forms, groups
@@ -40,7 +41,7 @@ _LEAST_SURNAME = 4
 
 
 def one_edit(left: str, right: str) -> int | None:
-    """Where in ``left`` the one edit is that makes it ``right``: a letter changed, left out or put in, or two neighbours
+    """Where in ``left`` the one edit is that makes it ``right``: a sign changed, left out or put in, or two neighbours
     swapped (Damerau 1964). None where they are equal or further apart."""
     if left == right or abs(len(left) - len(right)) > 1:
         return None
@@ -104,7 +105,7 @@ def _initials(value: str) -> Iterator[str]:
 def _abbreviated(answer: str, value: str) -> Iterator[tuple[int, int]]:
     wanted = set(_initials(value))
     for tokens in _tokens(answer) if wanted else ():
-        for (one, start, _), (other, _, end) in zip(tokens, tokens[1:], strict=False):
+        for (one, start, _), (other, _, end) in pairwise(tokens):
             if min(len(one), len(other)) == 1 and one + other in wanted:
                 yield start, end
 

@@ -29,6 +29,8 @@ _OUTSIDE = re.compile(rf"(?:\+\s?|00\s?|011\s?)(?P<code>{_CODES})0?$")
 _IN_FRONT = re.compile(r"(?:\+\s?|(?<!\d)(?:00|011)\s?)(?P<code>\d{1,3})[\s.()/-]+(?:0[\s.()/-]+)?$")
 _LONGEST_PREFIX = 7
 _NORTH_AMERICAN = 10  # digits of a number that may follow a bare "1"
+_MOST_PASSED = 4  # tokens in a row that tell nothing ("dash capital"): an answer may be "and and and …"
+_LONGEST_NUMERAL = 8  # "三千九百九十九"; longer runs are single digits
 _NEAR = 30  # characters between the parts of an address
 
 _SAID_SIGNS = frozenset(
@@ -36,37 +38,12 @@ _SAID_SIGNS = frozenset(
      "space", "comma", "capital", "uppercase", "lowercase", "upper", "lower", "case", "letter", "number", "digit",
      "then", "and", "点", "杠", "横", "划", "线"}
 )  # fmt: skip
-_SPELLING = {
-    word: word[0]
-    for word in [
-        "alpha",
-        "bravo",
-        "charlie",
-        "delta",
-        "echo",
-        "foxtrot",
-        "golf",
-        "hotel",
-        "india",
-        "juliet",
-        "kilo",
-        "lima",
-        "mike",
-        "november",
-        "oscar",
-        "papa",
-        "quebec",
-        "romeo",
-        "sierra",
-        "tango",
-        "uniform",
-        "victor",
-        "whiskey",
-        "whisky",
-        "yankee",
-        "zulu",
-    ]
-} | {"alfa": "a", "juliett": "j", "x-ray": "x"}
+_LETTERS = (
+    "alpha", "alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet", "juliett",
+    "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango", "uniform", "victor",
+    "whiskey", "whisky", "yankee", "zulu",
+)  # fmt: skip
+_SPELLING = {word: word[0] for word in _LETTERS}
 _SPOKEN = _SAID_SIGNS | _SPELLING.keys() | SAID | {"x", "as", "for", "like", "番", "号", "丁"}
 _IPV6 = re.compile(r"(?<![0-9a-z])(?<![0-9a-z]:)[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?![0-9a-z:])")
 
@@ -113,9 +90,10 @@ def _spoken(tokens: tuple[str, ...], at: int) -> Iterator[Edge]:
 
 def _han(folded: str, found: list[re.Match[str]], at: int) -> Iterator[Edge]:
     """Every beginning of the run of Chinese numerals at a token, as a number."""
-    run = HAN_RUN.match(folded, found[at].start())
+    start = found[at].start()
+    run = HAN_RUN.match(folded, start, start + _LONGEST_NUMERAL)
     for size in range(1, len(run.group()) + 1 if run else 1):
-        number = han_number(folded[found[at].start() :][:size])
+        number = han_number(folded[start : start + size])
         if number is not None:
             yield Edge(at + size, number)
 
@@ -142,9 +120,10 @@ def lattice(answer: str) -> Lattice:
 
 
 def _readings(
-    net: Lattice, form: str, at: int, done: int, cuts: tuple[int, ...]
+    net: Lattice, form: str, at: int, done: int, cuts: tuple[int, ...], passed: int = 0
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """(last token + 1, where the tokens were cut) of every way to read ``form[done:]`` on from token ``at``."""
+    """(last token + 1, where the tokens were cut) of every way to read ``form[done:]`` on from token ``at``; the
+    ``passed`` tokens just before were passed over."""
     if done == len(form):
         yield at, cuts
         return
@@ -158,8 +137,8 @@ def _readings(
             if form.startswith(edge.text, done):
                 total = done + len(edge.text)
                 yield from _readings(net, form, edge.end, total, (*cuts, total))
-        elif done:
-            yield from _readings(net, form, edge.end, done, cuts)
+        elif done and passed < _MOST_PASSED:
+            yield from _readings(net, form, edge.end, done, cuts, passed + 1)
 
 
 def _stands_alone(net: Lattice, folded: str, first: int, last: int) -> bool:

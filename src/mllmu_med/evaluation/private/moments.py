@@ -33,7 +33,8 @@ _CLOCKS = (
     ),
 )
 _UNITS = (
-    r"(?:y|yrs?|years?|ans?|jahren?|anos|岁|歳|才)", r"(?:m|mos?|mths?|months?|mois|monaten?|meses|个月|か月|ヶ月|カ月|月)",
+    r"(?:y|yrs?|years?|ans?|jahren?|anos|岁|歳|才)",
+    r"(?:m|mos?|mths?|months?|mois|monaten?|meses|个月|か月|ヶ月|カ月|月)",
     r"(?:d|days?|jours?|tagen?|dias|天|日)",
 )  # fmt: skip
 _GAP = r"[\s,;-]*(?:old\b|and\b|of age\b|et\b|und\b|y\b|零|又)?[\s,;-]*"

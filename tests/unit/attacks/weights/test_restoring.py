@@ -100,6 +100,8 @@ def test_everything_is_as_before(harm: str, ending: type[BaseException] | None, 
     llava.model.requires_grad_(False)
     _layer(llava).requires_grad_(True)
     handle = _layer(llava).register_forward_hook(lambda module, inputs, output: output)
+    weight = _layer(llava).mlp.up_proj.weight
+    weight.grad = torch.ones_like(weight)
     said = logits(llava)
     _layer(llava).mlp.train()
     before = everything(llava)
@@ -109,6 +111,7 @@ def test_everything_is_as_before(harm: str, ending: type[BaseException] | None, 
         if ending is not None:
             raise ending
     assert everything(llava) == before
+    assert torch.equal(weight.grad, torch.ones_like(weight))
     assert torch.equal(logits(llava), said)
     handle.remove()
     assert not _layer(llava)._forward_hooks, "the handle still finds its hook"

@@ -1,0 +1,91 @@
+"""What results say of a row beyond its scores, each from stored outputs and attempts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mllmu_med.attacks.bounds import sampled_leakage
+from mllmu_med.attacks.interface import FORGET, Attack, Attempt, Tampering
+from mllmu_med.attacks.recovery import recovery
+from mllmu_med.attacks.unlok import unlok_figures
+from mllmu_med.benchmark.sample import Sample
+from mllmu_med.evaluation.calibration import calibration
+from mllmu_med.evaluation.distances import oracle_distances
+from mllmu_med.evaluation.exposure import exposure_by_class
+from mllmu_med.evaluation.membership import membership_results
+from mllmu_med.evaluation.metrics import all_metrics
+from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, finite
+
+if TYPE_CHECKING:
+    Outputs = Mapping[str, Sequence[Output]]
+    Attempts = Mapping[str, Mapping[str, Sequence[Attempt]]]
+
+
+def sections(
+    samples: Sequence[Sample],
+    outputs: Outputs,
+    attempts: Attempts,
+    attacks: Mapping[str, Attack],
+    base: Sequence[Output] | None,
+    *,
+    seed: int,
+    bootstrap: int,
+) -> dict[str, dict[str, Any]]:
+    """Row → its further sections, JSON-able; those that need attempts only where there are some.
+
+    - ``membership``: membership inference with and without the image, beside the oracle.
+    - ``distances``: from the oracle, by subset.
+    - ``calibration``: how far answers are as right as they are sure.
+    - ``exposure``, ``sampling``, ``recovery``, ``unlok``: of the attacks ``exposure`` and ``sampling``, of those that
+      change weights, and UnLOK-VQA's own figures.
+
+    Args:
+        outputs: row → outputs, θ0's and the oracle's among them.
+        attempts: row → attack → attempts.
+        attacks: the attacks by name.
+        base: outputs of a model that has learnt no patient, for the membership attack that needs one.
+        seed, bootstrap: of intervals.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    found: dict[str, dict[str, Any]] = {}
+    for row, own in outputs.items():
+        tried, ideal = attempts.get(row, {}), attempts.get(ORACLE_ROW, {})
+        oracle = outputs[ORACLE_ROW]
+        exposed = tried.get("exposure", ()), ideal.get("exposure", ())
+        section: dict[str, Any] = {
+            "membership": membership_results(samples, own, oracle, base, seed=seed, bootstrap=bootstrap),
+            "distances": oracle_distances(by_id, own, oracle, *exposed),
+            "calibration": calibration(all_metrics(by_id, own)),
+        }
+        if tried:
+            section |= _of_attempts(by_id, own, outputs[ORIGINAL_ROW], tried, attempts[ORIGINAL_ROW], ideal, attacks)
+        found[row] = finite(section)
+    return found
+
+
+def _of_attempts(
+    by_id: Mapping[str, Sample],
+    own: Sequence[Output],
+    original: Sequence[Output],
+    tried: Mapping[str, Sequence[Attempt]],
+    of_original: Mapping[str, Sequence[Attempt]],
+    of_oracle: Mapping[str, Sequence[Attempt]],
+    attacks: Mapping[str, Attack],
+) -> dict[str, Any]:
+    weights = [name for name in tried if isinstance(attacks[name], Tampering)]
+    changed = [_together(made, weights) for made in (tried, of_original, of_oracle)]
+    section: dict[str, Any] = {
+        "unlok": unlok_figures(by_id, own, original, _together(tried, tried), _together(of_original, of_original)),
+        "recovery": recovery(by_id, *changed),
+    }
+    if "exposure" in tried:
+        section["exposure"] = exposure_by_class(by_id, tried["exposure"])
+    if "sampling" in tried:
+        section["sampling"] = {one.value: sampled_leakage(by_id, tried["sampling"], one) for one in FORGET}
+    return section
+
+
+def _together(made: Mapping[str, Sequence[Attempt]], names: Iterable[str]) -> list[Attempt]:
+    return [attempt for name in names for attempt in made.get(name, ())]
