@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
-    "__version__", "attack", "build", "check", "evaluate", "learn", "load_recipe", "plan", "run", "score", "unlearn",
-    "write_report",
+    "__version__", "ask", "attack", "build", "check", "compare", "evaluate", "learn", "load_recipe", "metaeval", "plan",
+    "run", "score", "tune", "unlearn", "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from mllmu_med.api import (
+        ask,
         attack,
         build,
         check,
+        compare,
         evaluate,
         learn,
         load_recipe,
+        metaeval,
         plan,
         run,
         score,
+        tune,
         unlearn,
         write_report,
     )

@@ -22,8 +22,13 @@ from mllmu_med.errors import DataError, Interrupted
 from mllmu_med.folders import staged, write_json
 from mllmu_med.recipe import Recipe, load_recipe
 
-VERBS = ("run", "build", "learn", "unlearn", "tune", "evaluate", "report", "check", "show", "ls", "doctor")
-RUN_VERBS = ("run", "build", "learn", "unlearn", "evaluate")
+VERBS = (
+    "run", "build", "learn", "unlearn", "tune", "evaluate", "attack", "score", "compare", "ask", "metaeval", "report",
+    "check", "show", "ls", "doctor",
+)  # fmt: skip
+RUN_VERBS = ("run", "build", "learn", "unlearn", "evaluate", "attack")
+UNTIL = {"run": "report", "evaluate": "score", "attack": "score"}
+"""The last stage of a verb, where it is not the verb's own."""
 
 
 @dataclass
@@ -125,7 +130,7 @@ def test_version(shell: Any) -> None:
 # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("verb", "until"), [("run", "report"), *((verb, verb) for verb in RUN_VERBS[1:])])
+@pytest.mark.parametrize(("verb", "until"), [(verb, UNTIL.get(verb, verb)) for verb in RUN_VERBS])
 def test_verbs_call_the_pipeline_up_to_their_stage(verb: str, until: str, pipeline: Pipeline, shell: Any) -> None:
     code, out, err = shell(verb, "phantom", "learn.base.steps=5", "--seed", "3", "-o", "here", "--jobs", "2")
     assert (code, err) == (0, "")
@@ -157,7 +162,7 @@ def test_a_dry_run_writes_nothing(verb: str, pipeline: Pipeline, shell: Any, tmp
     assert code == 0
     assert "benchmark" in out
     assert "nothing was written" in out
-    assert [(call[0], call[3]["until"]) for call in pipeline.calls] == [("plan", "report" if verb == "run" else verb)]
+    assert [(call[0], call[3]["until"]) for call in pipeline.calls] == [("plan", UNTIL.get(verb, verb))]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -284,7 +289,7 @@ def test_report_rewrites_the_page_of_a_finished_run(pipeline: Pipeline, shell: A
     code, out, _ = shell("report", "mine")
     assert (code, out) == (0, "runs/mine/report/index.html\n")
     ((_, recipe, folder, choices),) = pipeline.calls
-    assert (recipe.seed, folder, choices) == (8, Path("runs/mine"), {"only": ["report"]})
+    assert (recipe.seed, folder, choices) == (8, Path("runs/mine"), {"only": ("report",)})
     assert json.loads(shell("report", "runs/mine", "--json")[1]) == {"page": "runs/mine/report/index.html"}
 
 
@@ -361,7 +366,7 @@ def test_ls_lists_runs_finished_or_not(pipeline: Pipeline, shell: Any, tmp_path:
 
 def test_ls_knows_recipes_sources_and_methods(pipeline: Pipeline, shell: Any) -> None:
     lists = json.loads(shell("ls", "--json")[1])
-    assert list(lists) == ["recipes", "sources", "methods", "runs"]
+    assert list(lists) == ["recipes", "sources", "methods", "attacks", "runs"]
     assert {"ga", "grad_diff", "kl_min", "idk", "llmu", "npo"} <= {row["method"] for row in lists["methods"]}
     phantom = next(row for row in lists["sources"] if row["source"] == "phantom")
     assert "images" in phantom["keys"]
@@ -378,18 +383,22 @@ def test_the_public_api_is_lazy_and_complete() -> None:
     code = "import sys, mllmu_med; assert 'pydantic' not in sys.modules; print(sorted(dir(mllmu_med)))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     names = [
-        "__version__",
-        "build",
-        "check",
-        "evaluate",
-        "learn",
-        "load_recipe",
-        "plan",
-        "run",
-        "unlearn",
-        "write_report",
-    ]
+        "__version__", "ask", "attack", "build", "check", "compare", "evaluate", "learn", "load_recipe", "metaeval",
+        "plan", "run", "score", "tune", "unlearn", "write_report",
+    ]  # fmt: skip
     assert output.strip() == str(names)
     assert all(callable(getattr(mllmu_med, name)) for name in names[1:])
     with pytest.raises(AttributeError, match="no attribute 'lern'"):
         mllmu_med.lern  # noqa: B018
+
+
+def test_attack_takes_those_named_else_the_recipes_else_all(pipeline: Pipeline, shell: Any) -> None:
+    shell("attack")
+    shell("attack", "-a", "few_shot", "--attack", "prune")
+    shell("attack", "phantom", "attack.attacks=[sampling]")
+    chosen = [call[1].attack.attacks for call in pipeline.calls]
+    assert chosen[0] == "all"
+    assert [[one.name for one in names] for names in chosen[1:]] == [["few_shot", "prune"], ["sampling"]]
+    code, _, err = shell("attack", "-a", "few_shots")
+    assert code == 2
+    assert "did you mean 'few_shot'" in err

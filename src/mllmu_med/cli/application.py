@@ -101,6 +101,7 @@ for _verb in (
 app.command()(asking.ask)
 app.command()(looking.score)
 app.command()(comparing.compare)
+app.command()(running.metaeval)
 app.command()(looking.report)
 app.command()(looking.check)
 app.command()(looking.show)

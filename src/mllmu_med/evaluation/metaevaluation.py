@@ -152,4 +152,12 @@ def _numbers(values: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 def _describes(name: str) -> bool:
     """Whether a number says something about a metric rather than about the model."""
-    return name in ("n", "low", "high", "count", "members", "others") or name.endswith("_oracle")
+    return name in _ABOUT or name.endswith("_oracle")
+
+
+_ABOUT = frozenset(
+    {
+        "n", "low", "high", "difference_low", "difference_high", "count", "members", "others", "tpr_chance",
+        "truth_ratios", "distributions", "answers",
+    }
+)  # fmt: skip

@@ -87,13 +87,14 @@ def _kept_folder(folder: Path, key: str) -> Path:
 
 
 def row_attempts(workshop: Workshop, rows: list[str]) -> dict[str, dict[str, list[Attempt]]]:
-    """Row → attack → stored attempts; rows that were not attacked are left out."""
+    """Row → attack → stored attempts; what was not carried out on a row is left out (a served model's weights)."""
     names = list(attacks_of(workshop))
     found: dict[str, dict[str, list[Attempt]]] = {}
     for row in rows:
         folder = workshop.output / "attacks" / row
         if names and (folder / "manifest.json").is_file():
-            found[row] = {name: read_attempts(folder / f"{name}.parquet") for name in names}
+            made = {name: path for name in names if (path := folder / f"{name}.parquet").is_file()}
+            found[row] = {name: read_attempts(path) for name, path in made.items()}
     return found
 
 

@@ -47,10 +47,11 @@ def write_results(workshop: Workshop, rows: list[str], folder: Path) -> Facts:
 
     recipe = workshop.recipe
     samples = asked_samples(workshop)
-    outputs = row_outputs(workshop, [*rows, *served_rows(workshop)])
+    every = [*rows, *served_rows(workshop)]
+    outputs = row_outputs(workshop, every)
     if recipe.controls.more:
         outputs[GIBBERISH] = _gibberish(samples, outputs["theta0"], recipe.seed)
-    scored = scored_rows(workshop, samples, outputs, row_attempts(workshop, rows))
+    scored = scored_rows(workshop, samples, outputs, row_attempts(workshop, every))
     manifest = workshop.benchmark.manifest
     results = {
         "format": RESULTS_FORMAT,
@@ -123,6 +124,8 @@ def _seen_inside(workshop: Workshop, samples: Sequence[Sample], rows: Sequence[s
     if not workshop.recipe.inside:
         return {}
     found = {name: stored_inside(workshop, name) for name in rows if (workshop.output / "inside" / name).is_dir()}
+    if ORIGINAL_ROW not in found or ORACLE_ROW not in found:
+        return {}
     seed, bootstrap = workshop.recipe.seed, workshop.recipe.evaluate.bootstrap
     references = found[ORIGINAL_ROW], found[ORACLE_ROW]
     return {

@@ -20,7 +20,7 @@ RECALL, FALSE = 0.99, 0.001
 
 @pytest.fixture(scope="module")
 def chosen() -> list[detection.Value]:
-    return detection.values(60, SEED)
+    return detection.values(40, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def measured(chosen: list[detection.Value]) -> detection.Measured:
 def test_every_class_is_planted_often_and_in_many_ways(measured: detection.Measured) -> None:
     assert set(measured.tallies) == set(CLASSES)
     assert min(tally.seen["normalised"] for tally in measured.tallies.values()) >= 200
-    assert sum(measured.tried.values()) >= 8000
+    assert sum(measured.tried.values()) >= 5000
     assert len({rule for _, rule in measured.tried}) >= 80
 
 
@@ -159,7 +159,9 @@ def test_values_that_the_question_states_are_not_asked_for() -> None:
     assert [one.phi_class for one in detect_spans("4829107", spans, "Who is LOPEZ, MARIA?")] == ["mrn"]
 
 
-@pytest.mark.parametrize("answer", ["", "and " * 3000, "0 " * 3000, "one hundred " * 1000, "一" * 3000, "- : , " * 3000])
+@pytest.mark.parametrize(
+    "answer", ["", "4 " + "and " * 3000, "0 " * 3000, "one hundred " * 1000, "一" * 3000, "- : , " * 3000]
+)
 def test_degenerate_answers_end_in_time(answer: str) -> None:
     assert not tells(answer, "4829107")
     assert detect(answer, "Maria Lopez", "name").match is None

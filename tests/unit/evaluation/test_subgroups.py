@@ -103,20 +103,20 @@ def test_a_subgroup_that_pays_less_is_not_flagged() -> None:
     assert verdicts["CT"]["verdict"] == PAYS_LESS
 
 
-@pytest.mark.parametrize(("images", "share", "level"), [(24, 0.1, 0.09), (24, 0.4, 0.08), (80, 0.25, 0.08)])
-def test_without_a_disparity_few_tables_hold_a_flag(images: int, share: float, level: float) -> None:
-    """Whole images fail together (the worst case for clusters); six or twenty of them in each of four modalities."""
+@pytest.mark.parametrize(("images", "share"), [(32, 0.75), (24, 0.4), (80, 0.5)])
+def test_without_a_disparity_few_tables_hold_a_flag(images: int, share: float) -> None:
+    """Whole images fail together, the worst case for clusters; six to twenty of them in each of four modalities."""
     samples = [ordinary(image, question) for image in range(images) for question in range(3)]
     clusters = memberships(samples)
     groups = Subgroups(samples, list(clusters), resample(clusters, 500, seed=0))
     reference = measured(samples, lambda one: 1.0)
-    alarms = 0
+    more = less = 0
     for seed in range(200):
         failed = numpy_rng(seed, "failed").random(images) < share
         model = measured(samples, lambda one, failed=failed: 1.0 - failed[int(one.id.split("-")[1])])  # type: ignore[misc]
-        verdicts = groups.table(model, reference)["utility"]["modality"].values()
-        alarms += PAYS_MORE in [group["verdict"] for group in verdicts]
-    assert alarms / 200 <= level
+        verdicts = [group["verdict"] for group in groups.table(model, reference)["utility"]["modality"].values()]
+        more, less = more + (PAYS_MORE in verdicts), less + (PAYS_LESS in verdicts)
+    assert max(more, less) / 200 <= 0.05
 
 
 def test_few_clusters_are_not_compared() -> None:

@@ -184,12 +184,13 @@ def test_results_beside_theta0_and_the_oracle() -> None:
 
 def person(subset: Subset, number: int) -> Sample:
     mrn = f"{number % 3}{number:03d}"
-    probes = tuple(Probe(f"paraphrase-{n}", f"Say it, wording {n}.") for n in range(3))
+    held_out = tuple(Probe(f"paraphrase-{n}", f"Say it, wording {n}.") for n in range(3))
+    probes = (Probe("blank", "MRN?", image="blank"), Probe("prefix-1", "Doctor asks: MRN?"), *held_out)
     return Sample(
         f"{subset}-{number}", f"r{number}", subset, Stratum.PRIVATE_IMAGE, "MRN?", mrn, f"g{number}",
         image_id=f"{subset}-{number}", patient_id=f"{subset}-{number}", form="direct", content_type="mrn",
         spans=(Span("mrn", mrn, 0, len(mrn), 1e6),), phrasings=("Tell the MRN.", "MRN now."),
-        probes=(Probe("blank", "MRN?", image="blank"), *probes) if subset == Subset.FORGET_PRIVACY else (),
+        probes=probes if subset == Subset.FORGET_PRIVACY else (),
     )  # fmt: skip
 
 

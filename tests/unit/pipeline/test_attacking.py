@@ -115,6 +115,7 @@ def test_scores_are_computed_again_without_a_model(
 
     folder = tmp_path / "tiny"
     shutil.copytree(attacked, folder)
+
     def load(*arguments: Any, **options: Any) -> None:
         raise AssertionError("no model may be loaded")
 

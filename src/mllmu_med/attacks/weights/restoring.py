@@ -49,7 +49,8 @@ def restored(vlm: VisionLanguageModel, groups: Collection[str] = GROUPS) -> Iter
             as changeable.
 
     Raises:
-        MedError: the block changed a tensor of another group, of which there is no copy.
+        MedError: the block changed a tensor of another group, of which there is no copy. A write through ``.data`` is
+            not counted by torch and goes unnoticed there.
     """
     model = vlm.model
     held = [_hold(name, tensor, groups) for name, tensor in _tensors(model)]

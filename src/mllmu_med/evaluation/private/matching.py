@@ -74,7 +74,7 @@ def _spoken(tokens: tuple[str, ...], at: int) -> Iterator[Edge]:
         yield Edge(at + 1, "")
     if token in _SPELLING:
         yield Edge(at + 1, _SPELLING[token])
-    if at and tokens[at - 1].isdigit():  # Japanese blocks: "3丁目12番5号"
+    if at and (tokens[at - 1].isdigit() or tokens[at - 1] in SAID):  # Japanese blocks: "3丁目12番5号"
         if token in ("番", "号"):
             yield Edge(at + (2 if tokens[at + 1 : at + 2] == ("地",) else 1), "")
         elif tokens[at : at + 2] == ("丁", "目"):

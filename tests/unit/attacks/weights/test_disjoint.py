@@ -49,5 +49,5 @@ def test_ties_reach_on_through_others() -> None:
     assert found == [["a", "d", "c"], ["b", "e"], ["f"]]
     assert units([]) == []
     late = [sample("a", patient_id="p"), sample("b", patient_id="q"), sample("c", patient_id="p", fact_id="f"),
-            sample("d", patient_id="q", fact_id="f")]  # fmt: skip
-    assert [[s.id for s in part] for part in units(late)] == [["a", "b", "c", "d"]]
+            sample("d", patient_id="q", fact_id="f"), sample("e", group="group-b"), sample("f")]  # fmt: skip
+    assert [[s.id for s in part] for part in units(late)] == [["a", "b", "c", "d", "e"], ["f"]]

@@ -13,7 +13,7 @@ from mllmu_med.errors import UsageError
 from mllmu_med.models.anatomy import anatomy
 from mllmu_med.models.quantised import QuantisedLinear, quantise_language
 from mllmu_med.models.vlm import VisionLanguageModel
-from tests.unit.attacks.weights.helpers_weights import adapted, everything, logits, subject
+from tests.unit.attacks.weights.helpers_weights import Load, adapted, everything, logits, subject
 
 
 def test_by_hand() -> None:
@@ -53,18 +53,24 @@ def test_every_decoder_layer_and_nothing_else(vlm: VisionLanguageModel) -> None:
     assert everything(vlm) == before, "each share starts from the whole weights, and these stand in the end"
 
 
-def test_quantised_weights_are_pruned_by_their_values(llava: VisionLanguageModel) -> None:
-    quantise_language(llava, "nf4")
-    before, said = everything(llava), logits(llava)
-    values = {name: linear.weight for name, linear in decoder_linears(llava)}
-    for _ in Pruning(shares=(0.5,)).tampered(subject(llava)):
-        for name, linear in decoder_linears(llava):
+def test_quantised_weights_are_pruned_by_their_values(load_tiny: Load) -> None:
+    vlm = load_tiny("qwen2_5_vl")  # the family whose decoder has biases
+    assert any(linear.bias is not None for _, linear in decoder_linears(vlm))
+    with torch.no_grad():
+        for _, linear in decoder_linears(vlm):
+            if linear.bias is not None:
+                linear.bias.fill_(0.5)
+    quantise_language(vlm, "nf4")
+    before, said = everything(vlm), logits(vlm)
+    values = {name: linear.weight for name, linear in decoder_linears(vlm)}
+    for _ in Pruning(shares=(0.5,)).tampered(subject(vlm)):
+        for name, linear in decoder_linears(vlm):
             assert type(linear) is nn.Linear
             assert torch.equal(linear.weight, pruned(values[name], 0.5))
-        assert not torch.equal(logits(llava), said)
-    assert everything(llava) == before
-    for _ in Pruning(shares=(0.0,)).tampered(subject(llava)):
-        torch.testing.assert_close(logits(llava), said, rtol=1e-5, atol=1e-5)
+        assert not torch.equal(logits(vlm), said)
+    assert everything(vlm) == before
+    for _ in Pruning(shares=(0.0,)).tampered(subject(vlm)):
+        torch.testing.assert_close(logits(vlm), said, rtol=1e-5, atol=1e-5)
 
 
 def test_adapters_are_merged_before(llava: VisionLanguageModel) -> None:

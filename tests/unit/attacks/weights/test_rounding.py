@@ -55,6 +55,7 @@ def test_a_model_already_in_the_format_is_untouched(kind: str, llava: VisionLang
     before, said = everything(llava), logits(llava)
     for _ in Quantisation((kind,)).tampered(subject(llava)):
         assert torch.equal(logits(llava), said), "bit for bit"
+        assert all(isinstance(linear, QuantisedLinear) for _, linear in decoder_linears(llava)), "and at its size"
     one = tamper("quantise", Quantisation((kind,)), subject(llava))
     assert {a.sample_id for a in one} >= {"t0", "t1", "r5"}
     assert everything(llava) == before
@@ -192,6 +193,7 @@ def test_torchaos_rounding(columns: int, monkeypatch: pytest.MonkeyPatch) -> Non
     eight, four = ROUNDINGS["torchao-int8"](weight), ROUNDINGS["torchao-int4"](weight)
     step = weight.abs().amax(1, keepdim=True) / 127.5
     assert bool(((eight - weight).abs() <= step * 1.01).all())
+    torch.testing.assert_close(eight / step, (eight / step).round(), rtol=0, atol=1e-3)
     group = 128 if columns == 256 else 64
     parts = weight.view(3, -1, group)
     step = (parts.amax(2) - parts.amin(2)) / 15
