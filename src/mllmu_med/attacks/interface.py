@@ -40,7 +40,8 @@ class Attempt:
         sample_id: the sample; forget samples are targets, all others show what the attack does to the rest.
         question: as asked, where something was asked.
         candidates: answers or pieces of answers, best first; at most the attack's budget of them.
-        scores: of ``candidates`` where they are ranked by a number (log-probabilities in nats), else empty.
+        scores: of ``candidates`` where they are ranked by a number (log-probabilities in nats), else empty; where whole
+            answers are ranked, of the true answer and then of its alternatives.
         rank: place (from 1) of the whole true answer among those the attacker can rank, where the attack ranks
             whole answers instead of showing them; None otherwise.
         value: the attack's own number where it gives no candidates (e.g. a membership score); None otherwise.

@@ -27,7 +27,7 @@ def attackers_data(
         asked: those that the evaluation asks; targets and bystanders are among them.
         targets: most of each kind of forget sample; whole clusters (patients, images) are taken until it is reached.
         bystanders: most test samples, and most of the retained patients'.
-        unrelated: most ordinary training samples. None is of a target's or bystander's group or image.
+        unrelated: most ordinary training samples. None is of a target's or bystander's group, image or patient.
     """
     attacked = [
         sample
@@ -42,6 +42,7 @@ def attackers_data(
     ]
     taken = [*attacked, *watched]
     groups = {sample.group for sample in taken}
+    patients = {sample.patient_id for sample in taken if sample.patient_id is not None}
     images = {sample.image_id for sample in taken if sample.image_id is not None}
     free = [
         s
@@ -50,6 +51,7 @@ def attackers_data(
         and s.stratum is Stratum.GENERAL
         and s.group not in groups
         and s.image_id not in images
+        and s.patient_id not in patients
     ]
     return Data(
         targets=attacked,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mllmu_med.attacks.bounds import sampled_leakage
 from mllmu_med.attacks.interface import FORGET, Attack, Attempt, Tampering
 from mllmu_med.attacks.recovery import recovery
 from mllmu_med.attacks.unlok import unlok_figures
-from mllmu_med.benchmark.sample import Sample
+from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.evaluation.calibration import calibration
 from mllmu_med.evaluation.distances import oracle_distances
 from mllmu_med.evaluation.exposure import exposure_by_class
 from mllmu_med.evaluation.membership import membership_results
-from mllmu_med.evaluation.metrics import all_metrics
-from mllmu_med.evaluation.outputs import Output
+from mllmu_med.evaluation.metrics import Measured, all_metrics
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
+from mllmu_med.evaluation.private.detection import Told, class_figures, detect_spans
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, finite
+from mllmu_med.evaluation.statistics import memberships, resample
+from mllmu_med.evaluation.subgroups import Subgroups
 
 if TYPE_CHECKING:
     Outputs = Mapping[str, Sequence[Output]]
@@ -38,6 +42,8 @@ def sections(
     - ``membership``: membership inference with and without the image, beside the oracle.
     - ``distances``: from the oracle, by subset.
     - ``calibration``: how far answers are as right as they are sure.
+    - ``detection``: forgotten patients' values told, by class and by how they were recognised.
+    - ``subgroups``: who pays, against the oracle.
     - ``exposure``, ``sampling``, ``recovery``, ``unlok``: of the attacks ``exposure`` and ``sampling``, of those that
       change weights, and UnLOK-VQA's own figures.
 
@@ -49,6 +55,11 @@ def sections(
         seed, bootstrap: of intervals.
     """
     by_id = {sample.id: sample for sample in samples}
+    measured = {row: all_metrics(by_id, own) for row, own in outputs.items()}
+    used = [by_id[sample_id] for sample_id in sorted({one.sample.id for one in measured[ORACLE_ROW]})]
+    clusters = memberships(used)
+    drawn = resample(clusters, bootstrap, seed=seed) if bootstrap else None
+    groups = Subgroups(used, list(clusters), drawn)
     found: dict[str, dict[str, Any]] = {}
     for row, own in outputs.items():
         tried, ideal = attempts.get(row, {}), attempts.get(ORACLE_ROW, {})
@@ -57,12 +68,23 @@ def sections(
         section: dict[str, Any] = {
             "membership": membership_results(samples, own, oracle, base, seed=seed, bootstrap=bootstrap),
             "distances": oracle_distances(by_id, own, oracle, *exposed),
-            "calibration": calibration(all_metrics(by_id, own)),
+            "calibration": calibration(measured[row]),
+            "detection": class_figures(_told(measured[row])),
+            "subgroups": groups.table(measured[row], measured[ORACLE_ROW]),
         }
         if tried:
             section |= _of_attempts(by_id, own, outputs[ORIGINAL_ROW], tried, attempts[ORIGINAL_ROW], ideal, attacks)
         found[row] = finite(section)
     return found
+
+
+def _told(measured: Iterable[Measured]) -> list[Told]:
+    return [
+        told
+        for one in measured
+        if one.output.probe == ORIGINAL and one.sample.subset is Subset.FORGET_PRIVACY
+        for told in detect_spans(one.output.generated, one.sample.spans, one.output.question)
+    ]
 
 
 def _of_attempts(
@@ -83,7 +105,7 @@ def _of_attempts(
     if "exposure" in tried:
         section["exposure"] = exposure_by_class(by_id, tried["exposure"])
     if "sampling" in tried:
-        section["sampling"] = {one.value: sampled_leakage(by_id, tried["sampling"], one) for one in FORGET}
+        section["sampling"] = {one.value: asdict(sampled_leakage(by_id, tried["sampling"], one)) for one in FORGET}
     return section
 
 

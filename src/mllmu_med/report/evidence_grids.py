@@ -15,14 +15,17 @@ _MEMBERSHIP = {
     "mia_loss": "loss", "mia_zlib": "zlib", "mia_min_k": "Min-K %", "mia_min_k_plus": "Min-K %++",
     "mia_grad_norm": "gradient norm", "mia_reference": "reference model",
 }  # fmt: skip
-AUC = "AUC of telling forgotten patients' records from strangers'; the oracle's value is the goal, above and below it is a trace"
+AUC = (
+    "AUC of telling forgotten patients' records from strangers'; the oracle's value is the goal, above it and below it "
+    "is a trace"
+)
 DEPTH = (
-    "depth: unlearning depth score, 1 = gone at every layer; contrast: the same against another answer; probe: share of what "
-    "linear probes read off θ0 over the oracle that they still read"
+    "depth: unlearning depth score, 1 = gone at every layer; contrast: the same against another answer; probe: share "
+    "of what linear probes read off θ0 over the oracle that they still read"
 )
 DISTANCE = (
-    "bits: how much shorter the trained answer is to write down with this model than with the oracle; JS: Jensen-Shannon "
-    "divergence of the answer distributions, at least so many nats a token"
+    "bits: how much shorter the trained answer is to write down with this model than with the oracle; JS: "
+    "Jensen-Shannon divergence of the answer distributions, at least so many nats a token"
 )
 UNLOK = "UnLOK-VQA's figures (arXiv 2505.01456) on the scale 0…1"
 

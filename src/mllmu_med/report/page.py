@@ -15,6 +15,7 @@ from mllmu_med.folders import staged
 from mllmu_med.report.answer import answer_in_words
 from mllmu_med.report.attack_grids import attack_grid
 from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
+from mllmu_med.report.evidence_grids import evidence_grids
 from mllmu_med.report.figures import training_curves, ues_parts
 from mllmu_med.report.grids import (
     Cell,
@@ -27,6 +28,7 @@ from mllmu_med.report.grids import (
     specificity_grid,
     strata_grids,
 )
+from mllmu_med.report.paying import payers
 from mllmu_med.report.provenance import key_numbers, provenance, recipe_text
 from mllmu_med.report.reading import TASKS, Results, Summary, ranked, reasons, rows_of, summaries
 from mllmu_med.report.sequence import CourseTable, course_in_words, course_picture, course_table
@@ -158,6 +160,8 @@ def render_page(results: Results, browser: Mapping[str, Any]) -> str:
             details=details,
             probes=[grid for grid in (probe_grid(results, task) for task in TASKS) if grid is not None],
             attacks=[grid for grid in (attack_grid(results, task) for task in TASKS) if grid is not None],
+            evidence=evidence_grids(results),
+            payers=payers(results),
             courses=_courses(results),
             curves=_curves(results),
             browse_note=f"{which}, with what every model says to the question as it was trained.",
