@@ -20,6 +20,7 @@ SMALL = (
     "learn.base.steps=260", "learn.original.steps=620", "learn.original.replay=150",
     "learn.oracle.steps=420", "learn.oracle.replay=150", "unlearn.steps=60", "unlearn.retain_batch=12",
     "evaluate.bootstrap=200", "evaluate.ordinary_samples=60",
+    "controls.more=true", "attack.attacks=[quantise]", "attack.bystanders=10",
 )  # fmt: skip
 
 
@@ -35,7 +36,8 @@ def test_the_whole_chain(finished: RunResult) -> None:
     assert finished.page is not None
     rows = {row["name"]: row for row in results["rows"]}
     assert list(rows)[:5] == ["theta0", "oracle", "refuse_all", "collapse", "truncated_retrain"]
-    assert list(rows)[5:] == ["ga", "grad_diff", "kl_min", "idk", "llmu", "npo"]
+    assert list(rows)[5:9] == ["gibberish", "shuffled", "keyword_filter", "prompt_wrapper"]
+    assert list(rows)[9:] == ["ga", "grad_diff", "kl_min", "idk", "llmu", "npo"]
 
     def metric(row: str, subset: str, stratum: str, name: str) -> float:
         return float(rows[row]["metrics"][subset][stratum][name])
@@ -56,6 +58,17 @@ def test_the_whole_chain(finished: RunResult) -> None:
         assert score["oracle"] == 1
         assert score["refuse_all"] == 0
         assert score["collapse"] == pytest.approx(0, abs=0.05)
+        assert score["gibberish"] == 0
+        assert score["shuffled"] == pytest.approx(0, abs=0.05)
+        # A prompt in front of θ0 deletes nothing and harms the rest.
+        assert score["prompt_wrapper"] < 0.5
+        # A filter in front of θ0 may look well; whoever has the weights leaves it away.
+        robust = {name: row["ues"][scenario]["robust"] for name, row in rows.items()}
+        assert robust["keyword_filter"] == robust["theta0"] == 0
+        assert rows["keyword_filter"]["verdict"]["level"] != "success"
+        best = max(score[name] for name in ("grad_diff", "kl_min", "npo", "idk", "llmu"))
+        below = ("theta0", "refuse_all", "collapse", "gibberish", "shuffled", "prompt_wrapper")
+        assert max(score[name] for name in below) < best < score["oracle"]
         assert all(0 <= score[name] <= 1 for name in rows)
     assert max(rows[name]["ues"]["privacy"]["value"] for name in ("grad_diff", "kl_min", "npo", "idk")) > 0.3
 

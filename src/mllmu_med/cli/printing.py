@@ -95,6 +95,8 @@ def print_metaeval(result: Mapping[str, Any], folder: Path, *, json: bool) -> No
     columns = ("metric", "AUC", "faithful", "gap", "judged rightly", *changes)
     held = sum(pool["holds the knowledge"] for pool in result["pools"].values())
     print_table(f"{held} models with the knowledge, {len(result['pools']) - held} without it", columns, rows)
+    floor = ", ".join(f"{name} {_number(value)}" for name, value in result["noise_floor"].items())
+    typer.echo(f"Noise floor, the largest gap between {len(result['oracles'])} oracles: {floor}")
     typer.echo(str(folder / "metaeval.json"))
 
 

@@ -62,6 +62,7 @@ def metaeval(recipe: Recipe, output: Path, models: int, jobs: int | None = None)
 
 def judge_metrics(recipe: Recipe, output: Path) -> dict[str, Any]:
     """Every metric's trustworthiness, from stored outputs alone."""
+    from mllmu_med.evaluation.comparing.floor import noise_floor
     from mllmu_med.evaluation.metaevaluation import FAITHFUL, Pools, flat, trust
     from mllmu_med.evaluation.output_store import read_outputs
     from mllmu_med.pipeline.evaluating import asked_samples
@@ -84,9 +85,13 @@ def judge_metrics(recipe: Recipe, output: Path) -> dict[str, Any]:
     changed = {change.name: (values(change.name, held), values(change.name, never)) for change in CHANGES}
     pools = Pools(values(UNCHANGED, held), values(UNCHANGED, never), changed)
     found = trust(pools, flat(rows["theta0"]), flat(rows["oracle"]))
+    alike = [pool.name for pool in never if pool.steps == 1.0]
+    oracles = {name: read_outputs(evaluations / name / UNCHANGED) for name in alike}
     return {
         "format": FORMAT,
         "seed": recipe.seed,
+        "oracles": ["oracle", *alike],
+        "noise_floor": noise_floor(samples, references["theta0"], {"oracle": references["oracle"], **oracles}),
         "faithful_from": FAITHFUL,
         "pools": {pool.name: {"holds the knowledge": pool.held, "steps": pool.steps} for pool in every},
         "changes": {change.name: f"attack {change.attack}, {change.variant}" for change in CHANGES},

@@ -37,6 +37,9 @@ def test_every_metric_is_judged_by_both_pools(judged: Path) -> None:
     assert {name: pool["holds the knowledge"] for name, pool in found["pools"].items()} == {
         "pool-held-1": True, "pool-held-2": True, "pool-never-1": False, "pool-never-2": False,
     }  # fmt: skip
+    assert found["oracles"] == ["oracle", "pool-never-1"]
+    assert set(found["noise_floor"]) >= {"privacy", "incorrectness", "membership_auc", "kl.test"}
+    assert found["noise_floor"]["kl.test"] > 0
     assert {"forget/privacy probability", "forget/privacy span_recall", "retain utility"} <= set(found["metrics"])
     for one in found["metrics"].values():
         assert len(one["held"]) == len(one["never"]) == 2
