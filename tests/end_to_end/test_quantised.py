@@ -48,9 +48,10 @@ def made(
     asked = []
     folder = tmp_path_factory.mktemp("nf4")
 
-    def spy(vlm: VisionLanguageModel, *arguments: Any, title: str, **options: Any) -> Any:
+    def spy(stored: Any, *arguments: Any, title: str, **options: Any) -> Any:
+        vlm = stored.engine.vlm
         asked.append((title.removeprefix("evaluate "), vlm.quantised, has_adapter(vlm)))
-        return measure(vlm, *arguments, title=title, **options)
+        return measure(stored, *arguments, title=title, **options)
 
     measure = evaluating.measure
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +66,7 @@ def test_it_comes_to_results_with_every_model_asked_as_it_was_trained(
 ) -> None:
     _, results, asked = made
     assert [row["name"] for row in results["rows"]] == ["theta0", "oracle", "refuse_all", "collapse", "npo"]
-    assert sorted(asked) == [(name, "nf4", True) for name in sorted(STAGES) if name != "base"]
+    assert sorted(asked) == [(name, "nf4", True) for name in sorted(STAGES)]
 
 
 def test_adapters_are_stored_with_the_format_they_stand_on(made: tuple[Path, dict[str, Any], Any]) -> None:

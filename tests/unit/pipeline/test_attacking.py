@@ -53,6 +53,12 @@ def test_every_row_is_attacked_the_references_too(attacked: Path) -> None:
     for name in ROWS:
         assert set(rows[name]["attacks"]) == probes
     assert rows["refuse_all"]["attacks"] == {}
+    plain = {"membership", "distances", "calibration", "detection", "subgroups"}
+    assert plain | {"unlok", "recovery", "exposure"} <= set(rows["npo"])
+    assert "sampling" not in rows["npo"], "not carried out"
+    assert plain.isdisjoint(rows["refuse_all"])
+    assert rows["oracle"]["distances"]["forget/privacy"]["kl"] == 0
+    assert rows["theta0"]["membership"]["mia_reference"]["image"]["auc"] is not None, "the base model was asked, too"
     for probe, scenarios in rows["npo"]["attacks"].items():
         for scenario, found in scenarios.items():
             assert found["original"] == rows["theta0"]["attacks"][probe][scenario]["model"]

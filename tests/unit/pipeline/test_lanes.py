@@ -26,7 +26,8 @@ def test_every_stage_names_what_it_reads(finished: Path) -> None:
     assert needs["collapse"] == needs["ga"] == needs["npo"] == {"benchmark", "theta0"}
     rows = ("theta0", "oracle", "collapse", "truncated_retrain", "ga", "npo")
     assert all(needs[f"evaluate {row}"] == {row} for row in rows)
-    assert needs["results"] == {f"evaluate {row}" for row in rows}
+    assert needs["evaluate base"] == {"base"}
+    assert needs["results"] == {f"evaluate {row}" for row in (*rows, "base")}
     assert needs["report"] == {"results"}
     order = list(stages)
     assert all(order.index(need) < order.index(name) for name in order for need in needs[name])
