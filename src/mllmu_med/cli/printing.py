@@ -127,10 +127,13 @@ def _results_table(results: Mapping[str, Any]) -> RenderableType:
 
 
 def _print_finished(results: Mapping[str, Any]) -> None:
-    """The results, then the course of every row with several requests."""
+    """The results, then what attacks brought back, and the course of every row with several requests."""
+    from mllmu_med.report.attack_tables import rich_attacks
     from mllmu_med.report.sequence import rich_courses
 
     _print_rich(_results_table(results))
+    for attacks in rich_attacks(results):
+        _print_rich(attacks)
     for table in rich_courses(results):
         _print_rich(table)
 

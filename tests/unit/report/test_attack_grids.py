@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from mllmu_med.report.attack_grids import NOT_COUNTED, attack_grid, worst
+from mllmu_med.report.attack_tables import attack_tables, attacks_markdown, rich_attacks
 from mllmu_med.report.page import report_html
 from tests.unit.report.fake_run import FakeBenchmark
 from tests.unit.report.test_grids import _cells
@@ -55,3 +56,17 @@ def test_the_page_has_a_section_for_attacks_only_where_there_were_some(
     page = report_html(attacked(results), benchmark_samples, {})
     assert 'id="attacks"' in page
     assert "Private values brought back, by attack" in page
+
+
+def test_a_line_for_each_attack_and_a_column_for_each_row_that_was_attacked(results: dict[str, Any]) -> None:
+    assert attack_tables(results) == []
+    assert (rich_attacks(results), attacks_markdown(results)) == ([], "")
+    (table,) = attack_tables(attacked(results))
+    assert [column.name for column in table.columns] == ["theta0", "oracle", "npo"]
+    assert table.lines == [
+        ("Few-shot", ["90.0%", "0%", "25.0%"]), ("Quantisation", ["90.0%", "0%", "25.0%"]),
+        ("Lens", ["100%", "100%", "100%"]),
+    ]  # fmt: skip
+    (rich,) = rich_attacks(results)
+    assert (rich.row_count, len(rich.columns)) == (3, 4)
+    assert "| Few-shot | 90.0% | 0% | 25.0% |" in attacks_markdown(results)
