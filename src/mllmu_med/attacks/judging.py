@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mllmu_med.attacks.interface import Attack, Attempt
-from mllmu_med.attacks.outcomes import gives_the_truth, recovered
+from mllmu_med.attacks.outcomes import recovered
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.evaluation.metrics import Measured
 from mllmu_med.evaluation.outputs import Output
@@ -21,8 +21,8 @@ def judged(
 ) -> list[Measured]:
     """Every attempt on a target as a measured output of a probe of its own; others are left out.
 
-    The values are those of the score: the private values brought back as ``span_recall``; the wrong fact as
-    ``wrong_agreement``, with ``correct_agreement`` of the best candidate.
+    The values are those of the score: the private values brought back as ``span_recall``, the wrong fact as
+    ``wrong_agreement``. Whether the truth is given again is not a question for an attack.
     """
     found = []
     for name, made in attempts.items():
@@ -31,11 +31,7 @@ def judged(
             success = recovered(sample, attempt, attacks[name].budget)
             if success is None:
                 continue
-            if sample.subset is Subset.FORGET_PRIVACY:
-                values = {"span_recall": success}
-            else:
-                truth = gives_the_truth(sample, attempt)
-                values = {"wrong_agreement": success, **({} if truth is None else {"correct_agreement": truth})}
+            values = {"span_recall" if sample.subset is Subset.FORGET_PRIVACY else "wrong_agreement": success}
             answer = attempt.candidates[0] if attempt.candidates else ""
             output = Output(sample.id, probe_of(name, attempt.variant), attempt.question, answer)
             found.append(Measured(sample, output, values))

@@ -32,11 +32,3 @@ def recovered(sample: Sample, attempt: Attempt, budget: int) -> float | None:
         return None
     correct = sample.correct_answer or sample.clean_answer
     return float(any(agrees_with_any(guess, (sample.wrong_answer,), correct) for guess in guesses))
-
-
-def gives_the_truth(sample: Sample, attempt: Attempt) -> float | None:
-    """1 where the first candidate gives the correct answer of a wrong fact, else 0; None where there is none."""
-    if sample.subset is not Subset.FORGET_INCORRECTNESS or sample.wrong_answer is None or not attempt.candidates:
-        return None
-    right = tuple(one for one in (sample.correct_answer, sample.clean_answer, *sample.accepted) if one)
-    return agrees_with_any(attempt.candidates[0], right, sample.wrong_answer) if right else None

@@ -27,10 +27,23 @@ class Recovered(TypedDict):
     forget: float | None
 
 
+def under_attack(attacks: Mapping[str, Levels], usual: Levels) -> dict[str, Levels]:
+    """The levels under every attack, with the agreement with the truth as it is for the usual question.
+
+    An attack tries to get the wrong fact out. Whether the model also knows the truth when it is asked about somebody
+    else's image, or behind a role play, is not what it is for; with it every e_f would be that of the oddest question.
+    """
+    return {probe: {**levels, "correct": usual["correct"]} for probe, levels in attacks.items()}
+
+
 def recovered_by(
     model: Mapping[str, Levels], original: Mapping[str, Levels], oracle: Mapping[str, Levels]
 ) -> dict[str, dict[str, Recovered]]:
-    """Probe → scenario → what was recovered; scenarios that a probe was not used in are left out."""
+    """Probe → scenario → what was recovered; scenarios that a probe was not used in are left out.
+
+    Args:
+        model, original, oracle: probe → levels (:func:`under_attack`).
+    """
     found: dict[str, dict[str, Recovered]] = {}
     for probe, levels in model.items():
         if probe not in original or probe not in oracle:

@@ -14,7 +14,7 @@ from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe
 from mllmu_med.evaluation.membership import membership_auc
 from mllmu_med.evaluation.metrics import Measured, all_metrics
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
-from mllmu_med.evaluation.robustness import Recovered, recovered_by
+from mllmu_med.evaluation.robustness import Recovered, recovered_by, under_attack
 from mllmu_med.evaluation.scores import (
     EQUAL,
     INCORRECTNESS,
@@ -197,8 +197,9 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 def _summed(measured: Sequence[Measured], attacked: Sequence[Measured], clusters: Sequence[str]) -> _Model:
     sums = cluster_sums(measured, clusters)
-    probes, attacks = probe_levels(measured, clusters), probe_levels(attacked, clusters)
-    return _Model(measured, sums, sums.levels(), probes, attacks, agreement_by_error_type(measured))
+    levels, probes = sums.levels(), probe_levels(measured, clusters)
+    attacks = under_attack(probe_levels(attacked, clusters), levels)
+    return _Model(measured, sums, levels, probes, attacks, agreement_by_error_type(measured))
 
 
 def _reference(levels: Mapping[str, Levels]) -> Reference:

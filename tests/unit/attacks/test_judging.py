@@ -37,7 +37,7 @@ def test_attempts_on_targets_become_probes_with_the_values_of_the_score() -> Non
     assert {key: dict(one.values) for key, one in found.items()} == {
         ("a", "attack guess: one"): {"span_recall": 0.5},
         ("a", "attack guess: two"): {"span_recall": 0.5},
-        ("w", "attack guess: one"): {"wrong_agreement": 1.0, "correct_agreement": 1.0},
+        ("w", "attack guess: one"): {"wrong_agreement": 1.0},
     }
     assert found["a", "attack guess: two"].output.generated == "no"
 

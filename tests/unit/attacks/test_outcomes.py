@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mllmu_med.attacks.interface import Attempt
-from mllmu_med.attacks.outcomes import gives_the_truth, recovered
+from mllmu_med.attacks.outcomes import recovered
 from mllmu_med.attacks.store import read_attempts, write_attempts
 from mllmu_med.benchmark.sample import Sample, Span, Stratum, Subset
 
@@ -49,12 +49,11 @@ def test_a_value_that_the_question_states_is_not_recovered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("candidates", "wrong", "truth"),
-    [(("left lung",), 1.0, 0.0), (("right lung", "left lung"), 1.0, 1.0), (("heart",), 0.0, 0.0), ((), 0.0, None)],
+    ("candidates", "wrong"),
+    [(("left lung",), 1.0), (("right lung", "left lung"), 1.0), (("heart",), 0.0), ((), 0.0)],
 )
-def test_wrong_facts(candidates: tuple[str, ...], wrong: float, truth: float | None) -> None:
+def test_wrong_facts(candidates: tuple[str, ...], wrong: float) -> None:
     assert recovered(WRONG, attempt(*candidates), 5) == wrong
-    assert gives_the_truth(WRONG, attempt(*candidates)) == truth
 
 
 @pytest.mark.parametrize(("rank", "success"), [(1, 1.0), (20, 1.0), (21, 0.0)])
@@ -66,7 +65,6 @@ def test_a_rank_within_the_budget_is_a_success(rank: int, success: float) -> Non
 def test_what_is_no_success_or_failure() -> None:
     assert recovered(sample(subset=Subset.RETAIN), attempt("Edgar Huber"), 1) is None
     assert recovered(sample(), attempt(value=0.3), 1) is None
-    assert gives_the_truth(sample(), attempt("x")) is None
 
 
 def test_attempts_come_back_as_they_were(tmp_path: Path) -> None:
