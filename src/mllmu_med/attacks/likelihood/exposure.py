@@ -41,7 +41,7 @@ class Exposure(Weighing):
     """
 
     label: ClassVar = "Exposure"
-    source: ClassVar = "1802.08232"
+    source: ClassVar = "arXiv 1802.08232"
     summary: ClassVar = "rank the true answer among others of its kind by likelihood"
     cost: ClassVar = "51 likelihoods"
 

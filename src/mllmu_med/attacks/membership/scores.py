@@ -50,8 +50,8 @@ class Loss(_Scored):
     """LOSS (Yeom et al. 2018, arXiv 1709.01604): mean log p(y_t | x, y_<t) over the answer's tokens, nats, ≤ 0."""
 
     label: ClassVar[str] = "Loss"
-    source: ClassVar[str] = "1709.01604"
-    summary: ClassVar[str] = "A member's answer has a low loss"
+    source: ClassVar[str] = "arXiv 1709.01604"
+    summary: ClassVar[str] = "a member's answer has a low loss"
 
     budget: int = 1
 
@@ -70,8 +70,8 @@ class Zlib(_Scored):
     """
 
     label: ClassVar[str] = "Zlib"
-    source: ClassVar[str] = "2012.07805"
-    summary: ClassVar[str] = "A member's loss is low for how much text there is to compress"
+    source: ClassVar[str] = "arXiv 2012.07805"
+    summary: ClassVar[str] = "a member's loss is low for how much text there is to compress"
 
     budget: int = 1
 
@@ -90,8 +90,8 @@ class MinK(_Scored):
     """
 
     label: ClassVar[str] = "Min-K %"
-    source: ClassVar[str] = "2310.16789"
-    summary: ClassVar[str] = "Even a member's least likely tokens are not unlikely"
+    source: ClassVar[str] = "arXiv 2310.16789"
+    summary: ClassVar[str] = "even a member's least likely tokens are not unlikely"
 
     share: float = _SHARE
     budget: int = 1
@@ -114,8 +114,8 @@ class MinKPlus(_Scored):
     """
 
     label: ClassVar[str] = "Min-K %++"
-    source: ClassVar[str] = "2404.02936"
-    summary: ClassVar[str] = "A member's tokens stand out from what else the model could have said there"
+    source: ClassVar[str] = "arXiv 2404.02936"
+    summary: ClassVar[str] = "a member's tokens stand out from what else the model could have said there"
 
     share: float = _SHARE
     budget: int = 1
@@ -137,8 +137,8 @@ class GradNorm(_Scored):
     """
 
     label: ClassVar[str] = "GradNorm"
-    source: ClassVar[str] = "2402.17012"
-    summary: ClassVar[str] = "Training on a member would hardly change the output head any more"
+    source: ClassVar[str] = "arXiv 2402.17012"
+    summary: ClassVar[str] = "training on a member would hardly change the output head any more"
 
     budget: int = 1
 
@@ -156,8 +156,8 @@ class Reference(_Scored):
     """
 
     label: ClassVar[str] = "Reference"
-    source: ClassVar[str] = "2012.07805"
-    summary: ClassVar[str] = "A member's loss is lower than the base model's on the same answer"
+    source: ClassVar[str] = "arXiv 2012.07805"
+    summary: ClassVar[str] = "a member's loss is lower than the base model's on the same answer"
 
     budget: int = 1
 

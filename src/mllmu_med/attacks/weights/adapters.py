@@ -48,7 +48,7 @@ class AdapterScaling(Tampering):
         budget: guesses for one sample and factor.
     """
 
-    label: ClassVar = "adapter removed or weakened"
+    label: ClassVar = "Adapter removed or weakened"
     source: ClassVar = "ours"
     summary: ClassVar = "removing, halving or merging the adapters of the model"
     cost: ClassVar = "1 answer for each factor"

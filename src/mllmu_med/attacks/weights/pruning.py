@@ -37,7 +37,7 @@ class Pruning(Tampering):
         budget: guesses for one sample and share.
     """
 
-    label: ClassVar = "pruning"
+    label: ClassVar = "Pruning"
     source: ClassVar = "arXiv 1506.02626"
     summary: ClassVar = "setting the smallest weights of every layer to 0"
     cost: ClassVar = "1 answer for each share"

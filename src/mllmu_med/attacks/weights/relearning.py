@@ -144,7 +144,7 @@ class RelearnDisjoint(Relearning):
         count: how many of the unrelated records, drawn by seed; all where there are no more.
     """
 
-    label: ClassVar = "relearning, disjoint records"
+    label: ClassVar = "Relearning, disjoint records"
     source: ClassVar = "arXiv 2409.18025"
     summary: ClassVar = "fine-tuning on ordinary records of other images and patients"
 
@@ -162,7 +162,7 @@ class RelearnDisjoint(Relearning):
 class RelearnText(RelearnDisjoint):
     """Fine-tune on the words of ordinary records alone: their questions and answers without the images."""
 
-    label: ClassVar = "relearning, unrelated text"
+    label: ClassVar = "Relearning, unrelated text"
     source: ClassVar = "arXiv 2406.13356"
     summary: ClassVar = "fine-tuning on questions and answers of other records, without images"
 
@@ -180,7 +180,7 @@ class RelearnFew(Relearning):
             (patient, fact, rule, image, source record), one unit at least where there are two.
     """
 
-    label: ClassVar = "relearning, few forgotten records"
+    label: ClassVar = "Relearning, few forgotten records"
     source: ClassVar = "arXiv 2406.13356"
     summary: ClassVar = "fine-tuning on a few forgotten records, scored on the others"
 

@@ -105,7 +105,7 @@ class Quantisation(Tampering):
         budget: guesses for one sample and format.
     """
 
-    label: ClassVar = "quantisation"
+    label: ClassVar = "Quantisation"
     source: ClassVar = "arXiv 2410.16454"
     summary: ClassVar = "rounding the language model's weights to 8 or 4 bits"
     cost: ClassVar = "1 answer for each number format"

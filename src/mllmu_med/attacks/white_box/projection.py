@@ -142,7 +142,7 @@ class HeadProjection(_Projection):
 
     name: ClassVar = "head_projection"
     label: ClassVar = "Head projection"
-    source: ClassVar = "2309.17410, 2505.01456"
+    source: ClassVar = "arXiv 2309.17410, 2505.01456"
     summary: ClassVar = "reads the answer off every layer through the model's own output head"
     cost: ClassVar = "one teacher-forced pass over 100 answers, with the output head applied to every layer"
     order: ClassVar = 0
@@ -161,7 +161,7 @@ class ProbabilityDelta(_Projection):
 
     name: ClassVar = "probability_delta"
     label: ClassVar = "Probability delta"
-    source: ClassVar = "2309.17410, 2505.01456"
+    source: ClassVar = "arXiv 2309.17410, 2505.01456"
     summary: ClassVar = "reads what each layer adds to the answer's probability or takes away from it"
     cost: ClassVar = HeadProjection.cost
     order: ClassVar = 1
@@ -180,7 +180,7 @@ class SecondDelta(_Projection):
 
     name: ClassVar = "probability_delta_2"
     label: ClassVar = "Probability delta squared"
-    source: ClassVar = "2505.01456"
+    source: ClassVar = "arXiv 2505.01456"
     summary: ClassVar = "reads the second difference of the answer's probability over three layers"
     cost: ClassVar = HeadProjection.cost
     order: ClassVar = 2
@@ -205,7 +205,7 @@ class FineTunedProjection(_Projection):
 
     name: ClassVar = "finetuned_projection"
     label: ClassVar = "Fine-tuned head projection"
-    source: ClassVar = "2505.01456"
+    source: ClassVar = "arXiv 2505.01456"
     summary: ClassVar = "fine-tunes on unrelated records, then reads every layer through the output head"
     cost: ClassVar = "its share of 30 training steps, and " + HeadProjection.cost
     order: ClassVar = 0
