@@ -27,13 +27,14 @@ class Recovered(TypedDict):
     forget: float | None
 
 
-def under_attack(attacks: Mapping[str, Levels], usual: Levels) -> dict[str, Levels]:
-    """The levels under every attack, with the agreement with the truth as it is for the usual question.
+def with_usual_truth(probes: Mapping[str, Levels], usual: Levels) -> dict[str, Levels]:
+    """The levels under every probe or attack, with the agreement with the truth as it is for the usual question.
 
-    An attack tries to get the wrong fact out. Whether the model also knows the truth when it is asked about somebody
-    else's image, or behind a role play, is not what it is for; with it every e_f would be that of the oddest question.
+    They try to get the wrong fact out. Whether the model also knows the truth behind a role play, or under a wording it
+    never saw, is chance: two oracles that differ in their seed alone give it 2 % and 29 % of the time behind the same
+    prefix. With it every UES-R would be that of the oddest question, and models without the knowledge would fail.
     """
-    return {probe: {**levels, "correct": usual["correct"]} for probe, levels in attacks.items()}
+    return {probe: {**levels, "correct": usual["correct"]} for probe, levels in probes.items()}
 
 
 def recovered_by(
@@ -42,7 +43,7 @@ def recovered_by(
     """Probe → scenario → what was recovered; scenarios that a probe was not used in are left out.
 
     Args:
-        model, original, oracle: probe → levels (:func:`under_attack`).
+        model, original, oracle: probe → levels (:func:`with_usual_truth`).
     """
     found: dict[str, dict[str, Recovered]] = {}
     for probe, levels in model.items():

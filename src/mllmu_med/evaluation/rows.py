@@ -14,7 +14,7 @@ from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe
 from mllmu_med.evaluation.membership import membership_auc
 from mllmu_med.evaluation.metrics import Measured, all_metrics
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
-from mllmu_med.evaluation.robustness import Recovered, recovered_by, under_attack
+from mllmu_med.evaluation.robustness import Recovered, recovered_by, with_usual_truth
 from mllmu_med.evaluation.scores import (
     EQUAL,
     INCORRECTNESS,
@@ -197,8 +197,8 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 def _summed(measured: Sequence[Measured], attacked: Sequence[Measured], clusters: Sequence[str]) -> _Model:
     sums = cluster_sums(measured, clusters)
-    levels, probes = sums.levels(), probe_levels(measured, clusters)
-    attacks = under_attack(probe_levels(attacked, clusters), levels)
+    levels = sums.levels()
+    probes, attacks = (with_usual_truth(probe_levels(given, clusters), levels) for given in (measured, attacked))
     return _Model(measured, sums, levels, probes, attacks, agreement_by_error_type(measured))
 
 

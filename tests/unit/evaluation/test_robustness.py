@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mllmu_med.evaluation.levels import LEVELS, Levels
-from mllmu_med.evaluation.robustness import recovered_by, under_attack
+from mllmu_med.evaluation.robustness import recovered_by, with_usual_truth
 
 
 def levels(**known: float) -> Levels:
@@ -34,7 +34,7 @@ def test_the_truth_is_that_of_the_usual_question() -> None:
     """e_f = harmonic mean of the suppression under the attack and of the usual restoration, whatever it gives there."""
     attacked = {"p": levels(wrong=0.5, correct=0.0)}
     three = [
-        under_attack(made, levels(correct=correct))
+        with_usual_truth(made, levels(correct=correct))
         for made, correct in ((attacked, 0.25), ({"p": levels(wrong=1.0)}, 0.0), ({"p": levels(wrong=0.0)}, 1.0))
     ]
     (one,) = recovered_by(*three).values()

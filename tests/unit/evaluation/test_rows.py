@@ -95,6 +95,18 @@ def test_hiding_is_told_from_forgetting_by_the_robust_score(rows) -> None:
     assert rows["hides"]["by_probe"]["paraphrase-1"] == {"span_recall": 1.0, "wrong_agreement": 1.0}
 
 
+def test_the_truth_is_asked_for_by_the_usual_question_alone(world) -> None:
+    """A wording under which neither the wrong nor the right fact comes has brought nothing to light."""
+
+    def silent(sample: Sample, probe: str = "original") -> str:
+        return "nothing" if probe != "original" else world.oracle(sample)
+
+    policies = {"theta0": world.original, "oracle": world.oracle, "silent": silent}
+    given = {name: world.outputs(policy) for name, policy in policies.items()}
+    ues = score_rows(world.samples, given, {}, seed=0, bootstrap=0)[-1]["ues"]["incorrectness"]
+    assert (ues["value"], ues["robust"]) == (1.0, 1.0)
+
+
 def test_errors_by_type_are_on_the_scale_of_the_score(rows) -> None:
     assert rows["theta0"]["by_error_type"]["laterality"] == {"suppression": 0.0, "restoration": 0.0}
     assert rows["oracle"]["by_error_type"]["modality"] == {"suppression": 1.0, "restoration": 1.0}
