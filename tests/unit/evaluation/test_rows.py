@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from mllmu_med.benchmark.sample import Subset
+from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.evaluation.behaviour import refuse_all_outputs
 from mllmu_med.evaluation.outputs import Output
