@@ -265,7 +265,8 @@ def _attack_stage(workshop: Any, name: str, key: str, output: Path) -> Stage:
 
     threads, count = lane_threads(workshop.recipe), len(attack_arguments(workshop.recipe))
     folder = output / "attacks" / name
-    return Stage(f"attack {name}", "evaluate", folder, key, f"{count} attacks", make, (name,), threads)
+    size = "1 attack" if count == 1 else f"{count} attacks"
+    return Stage(f"attack {name}", "evaluate", folder, key, size, make, (name,), threads)
 
 
 def _inside_stages(workshop: Any, name: str, model: str, keys: Keys, output: Path) -> list[Stage]:
