@@ -42,8 +42,8 @@ class AnswerFilter(Guard):
 
     Suppression, and of the text alone: likelihoods, hidden states and weights are those of θ0, so everything is there
     for whoever looks behind the text. A value that is spelt (dates apart), translated, coded or split over two answers
-    passes. To block the values it must know them: it keeps salted hashes of their normalised forms, never the values. That
-    keeps them from being read, not from being guessed: who has the file can try all phone numbers.
+    passes. To block the values it must know them: it keeps salted hashes of their normalised forms, never the values.
+    That keeps them from being read, not from being guessed: who has the file can try all phone numbers.
 
     Attributes:
         shapes: block everything that looks like a phone number, a record number, a date or an address too. Off unless
