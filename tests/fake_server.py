@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -90,12 +90,13 @@ class FakeServer:
             self.headers.append({name.lower(): value for name, value in handler.headers.items()})
             self.paths.append(handler.path)
         try:
-            self._answer(handler, self._script(number, self.requests[number]))
-        except OSError:
-            return  # the client has gone
+            behaviour = self._script(number, self.requests[number])
         finally:
+            # Before the answer goes out: whoever has it may ask again before this thread goes on.
             with self._lock:
                 self._at_once -= 1
+        with suppress(OSError):  # the client has gone
+            self._answer(handler, behaviour)
 
     def _answer(self, handler: BaseHTTPRequestHandler, what: Behaviour) -> None:
         handler.close_connection = True
