@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mllmu_med.errors import DataError
+from mllmu_med.models.fast_linear import speed_up
 from mllmu_med.models.images import ImagePreparer
 from mllmu_med.models.prompts import PromptFormat
 from mllmu_med.models.quiet import no_foreign_bars
@@ -64,6 +65,7 @@ def assemble(
     model: Any, tokenizer: Any, image_processor: Any, processor: Any, config: Any, name: str
 ) -> VisionLanguageModel:
     """Put the parts of a model behind the adapter; ``processor`` may be None."""
+    speed_up(model)
     template = getattr(processor, "chat_template", None)
     prompts = PromptFormat(tokenizer, _image_token(tokenizer, processor, config, name), template, name)
     rope_index = getattr(model.base_model, "get_rope_index", None)

@@ -16,6 +16,7 @@ from torch.nn.functional import linear, pad
 
 from mllmu_med.errors import UsageError
 from mllmu_med.models.anatomy import anatomy
+from mllmu_med.models.fast_linear import FastLinear
 from mllmu_med.models.vlm import VisionLanguageModel
 
 log = logging.getLogger("mllmu_med")
@@ -231,7 +232,7 @@ def quantise_language(vlm: VisionLanguageModel, kind: str) -> VisionLanguageMode
     if vlm.quantised or hasattr(vlm.model, "get_base_model"):
         raise UsageError("only a plain model can be quantised: merge its adapters first")
     before, after, layers = 0, 0, anatomy(vlm.model).layers
-    chosen = [(name, module) for name, module in layers.named_modules() if type(module) is nn.Linear]
+    chosen = [(name, module) for name, module in layers.named_modules() if type(module) in (nn.Linear, FastLinear)]
     if not chosen:
         raise UsageError(f"{type(vlm.model).__name__}: its decoder has no plain linear layers to quantise")
     for name, module in chosen:
