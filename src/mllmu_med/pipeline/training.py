@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
     train = workshop.subset(Subset.RETAIN, *FORGET)
     vlm = build_embedded(corpus(train, recipe.seed), Architecture(image_size=embedded.image_size), recipe.seed)
     # The tower knows nothing of the benchmark: its pictures have keys that no source draws.
-    drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed)
+    drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed, jobs=os.cpu_count() or 1)
     pixels = torch.from_numpy(drawn.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     labels = torch.stack([torch.from_numpy(drawn.attributes[name]) for name in ATTRIBUTES], 1)
     pictures = Pictures(pixels.contiguous(), labels, tuple(len(names) for names in ATTRIBUTES.values()))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from math import cos, hypot, sin, sqrt, tau
 from typing import NamedTuple, TypeAlias
 
@@ -38,6 +42,8 @@ _PAINTERS: dict[str, Painter] = {
 }
 _RADIUS = {"small": (0.058, 0.066), "large": (0.108, 0.118)}
 _REACH = {"effusion": 1.8}  # half-width of a lesion relative to its radius, where it is not 1
+PART = 250
+"""Pictures that a process draws at a time."""
 _GAP = 0.025  # between the outlines of two lesions: about one and a half pixels of a 64-pixel picture
 
 
@@ -126,14 +132,28 @@ def draw(*keys: Key, size: int = 128, truth: Truth | None = None, abnormal_share
     return Picture(_develop(numpy_rng(*keys, "phantom", "camera"), scene.image), truth)
 
 
-def draw_many(count: int, size: int, *keys: Key) -> Pictures:
-    """``count`` independent random pictures; number i is ``draw(*keys, i, size=size)``."""
+def draw_many(count: int, size: int, *keys: Key, jobs: int = 1) -> Pictures:
+    """``count`` independent random pictures; number i is ``draw(*keys, i, size=size)``. ``jobs``: processes."""
     pixels = np.empty((count, size, size, 3), np.uint8)
     attributes = {name: np.empty(count, np.int64) for name in ATTRIBUTES}
-    with bar("Drawing pictures", count) as progress:
-        for index in range(count):
-            pixels[index], truth = draw(*keys, index, size=size)
-            for name, value in truth.indices().items():
-                attributes[name][index] = value
-            progress.advance()
+    parts = [range(start, min(start + PART, count)) for start in range(0, count, PART)]
+    work = partial(_draw_part, size=size, keys=keys)
+    # A few parts are drawn sooner than processes start.
+    several = jobs > 1 and len(parts) > jobs
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) if several else nullcontext()
+    with bar("Drawing pictures", count) as progress, pool as workers:
+        for part, drawn in zip(parts, (workers.map if workers else map)(work, parts), strict=True):
+            pixels[part.start : part.stop] = drawn.pixels
+            for name, values in drawn.attributes.items():
+                attributes[name][part.start : part.stop] = values
+            progress.advance(len(part))
     return Pictures(pixels, attributes)
+
+
+def _draw_part(numbers: range, *, size: int, keys: tuple[Key, ...]) -> Pictures:
+    drawn = [draw(*keys, number, size=size) for number in numbers]
+    indices = [truth.indices() for _, truth in drawn]
+    return Pictures(
+        np.stack([picture for picture, _ in drawn]),
+        {name: np.array([one[name] for one in indices], np.int64) for name in ATTRIBUTES},
+    )

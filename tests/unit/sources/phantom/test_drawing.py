@@ -118,6 +118,13 @@ def test_draw_many_is_draw_for_each_number() -> None:
     assert draw_many(0, 40, 3).pixels.shape == (0, 40, 40, 3)
 
 
+def test_several_processes_draw_what_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mllmu_med.sources.phantom.drawing.PART", 3)
+    one, two = draw_many(10, 40, 3, "tower"), draw_many(10, 40, 3, "tower", jobs=2)
+    assert np.array_equal(one.pixels, two.pixels)
+    assert all(np.array_equal(values, two.attributes[name]) for name, values in one.attributes.items())
+
+
 def test_two_processes_draw_equal_bytes() -> None:
     code = (
         "import hashlib, sys; from mllmu_med.sources.phantom import draw_many; "
