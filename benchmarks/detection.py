@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,11 +29,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-if __package__:
-    from benchmarks.planting import CODES, day_of, planted, writings
-else:
-    from planting import CODES, day_of, planted, writings
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.planting import CODES, day_of, planted, writings
 from mllmu_med.benchmark.identities import Identities
 from mllmu_med.benchmark.identities.classes import CLASSES, LOCALES
 from mllmu_med.evaluation.private.detection import Match, detect

@@ -13,38 +13,21 @@ from ipaddress import IPv6Address
 from random import Random
 from typing import NamedTuple
 
-if __package__:
-    from benchmarks.speaking import (
-        HAN,
-        ONES,
-        SIGNS,
-        below_hundred,
-        cardinal,
-        han_number,
-        in_pairs,
-        ordinal,
-        ordinal_word,
-        singly,
-        spelt,
-        with_doubles,
-        year_words,
-    )
-else:
-    from speaking import (
-        HAN,
-        ONES,
-        SIGNS,
-        below_hundred,
-        cardinal,
-        han_number,
-        in_pairs,
-        ordinal,
-        ordinal_word,
-        singly,
-        spelt,
-        with_doubles,
-        year_words,
-    )
+from benchmarks.speaking import (
+    HAN,
+    ONES,
+    SIGNS,
+    below_hundred,
+    cardinal,
+    han_number,
+    in_pairs,
+    ordinal,
+    ordinal_word,
+    singly,
+    spelt,
+    with_doubles,
+    year_words,
+)
 
 MONTHS = {
     "en": (

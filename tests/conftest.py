@@ -22,6 +22,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 FAMILY_NAMES = ("idefics3", "llava", "qwen2_5_vl")
+"""What most tests run over: an image in one piece, an image in tiles, positions with three axes."""
+
+EVERY_FAMILY = (
+    *FAMILY_NAMES, "gemma3", "internvl", "llava_clip", "llava_mistral", "llava_next", "llava_qwen2", "paligemma",
+    "qwen2_vl", "qwen3_vl",
+)  # fmt: skip
+"""What tests/invariant/test_packing_families.py and test_packing_generation.py run over."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from mllmu_med.caches.place import FOLDER, SIZE, cache_folder, cache_size
+from mllmu_med.caches.room import entries
+from mllmu_med.errors import UsageError
+
 Level = Literal["ok", "warning", "problem"]
 
 _LIBRARIES = (
@@ -39,7 +43,8 @@ class Finding:
 def examine(folder: Path) -> list[Finding]:
     """Everything a run depends on; ``folder`` is where runs would be written."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
-        _python, _libraries, _processor, _accelerator, _image_backend, _memory, lambda: _disk(folder), _offline, _data,
+        _python, _libraries, _processor, _accelerator, _image_backend, _memory, lambda: _disk(folder), _cache, _offline,
+        _data,
     )  # fmt: skip
     return [finding for check in checks for finding in check()]
 
@@ -109,6 +114,22 @@ def _disk(folder: Path) -> list[Finding]:
     if free < _DISK_NEEDED:
         return [Finding("disk", "warning", found, f"A run of the embedded example wants {_DISK_NEEDED:.0f} GiB.")]
     return [Finding("disk", "ok", found)]
+
+
+def _cache() -> list[Finding]:
+    place = cache_folder()
+    try:
+        limit = cache_size()
+    except UsageError as error:
+        return [Finding("cache", "problem", str(error), f"Correct {SIZE}.")]
+    if limit == 0:
+        return [Finding("cache", "ok", f"nothing is kept ({SIZE}=0)")]
+    nearest = next(path for path in (place, *place.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        return [Finding("cache", "warning", f"{place} cannot be written", f"Set {FOLDER}, or work is repeated.")]
+    kept = entries(place)
+    held = sum(entry.size for entry in kept) / _GIB
+    return [Finding("cache", "ok", f"{held:.1f} of {limit / _GIB:.1f} GiB in {len(kept)} entries, {place}")]
 
 
 def _offline() -> list[Finding]:

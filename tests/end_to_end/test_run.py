@@ -76,6 +76,7 @@ def test_the_whole_chain(finished: RunResult) -> None:
     page = finished.page.read_text(encoding="utf-8")
     for name in list(rows)[9:]:
         assert rows[name]["cost"]["seconds"] > 0
+        assert rows[name]["cost"]["flops"] > 0
         assert 0 < rows[name]["cost"]["share_of_oracle"] < 1
         assert rows[name]["curves"][-1]["step"] == rows[name]["cost"]["steps"]
         assert rows[name]["verdict"]["text"]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mllmu_med.models.images import each, together
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from tests.conftest import picture
 
@@ -36,6 +37,18 @@ def mixed(vlm: VisionLanguageModel, *, weighted: bool = False) -> list[Question]
     return questions
 
 
+PAIR = together("a", "wide")
+ABOUT_PAIRS = (
+    (PAIR, "What is shown in the image?", "chest X-ray"),
+    (PAIR, "Which of them is larger?", "the second"),
+    ("a", "Is there a nodule on the left side?", "yes"),
+    (together("wide", "a"), "Which of them is larger?", "the first"),
+    (PAIR, "How many lesions are visible?", "two"),
+    (None, "Born?", "1961-04-17"),
+)
+"""Questions about two images together, in either order, among others."""
+
+
 class OwnInputs(NamedTuple):
     """What the model's public ``forward`` and ``generate`` take for one question."""
 
@@ -47,32 +60,53 @@ class OwnInputs(NamedTuple):
         """Keyword arguments, with the answer behind the prompt or not."""
         ids = torch.cat([self.prompt, self.answer])[None] if answered else self.prompt[None]
         arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **self.images}
-        if "mm_token_type_ids" in signature(type(model).forward).parameters:
-            arguments["mm_token_type_ids"] = (ids == model.config.image_token_id).long()
+        taken = signature(type(model).forward).parameters
+        image = (ids == model.config.image_token_id).long()
+        if model.config.model_type == "paligemma":  # 0: what is asked, 1: what is answered
+            arguments["token_type_ids"] = (torch.arange(ids.shape[1]) >= len(self.prompt)).long()[None]
+        elif "mm_token_type_ids" in taken:
+            arguments["mm_token_type_ids"] = image
+        elif "token_type_ids" in taken:
+            arguments["token_type_ids"] = image
         return arguments
 
 
 def own_inputs(vlm: VisionLanguageModel, question: Question) -> OwnInputs:
     """One question as the model's own processor (or tokenizer and image processor) would encode it."""
     tokenizer, processor, image_processor = vlm.prompts.tokenizer, vlm.images.processor, vlm.images.image_processor
-    content = [{"type": "image"}] * (question.image is not None) + [{"type": "text", "text": question.question}]
+    config = vlm.model.config
+    pictures = [picture(image) for image in each(question.image)]
+    content = [{"type": "image"}] * len(pictures) + [{"type": "text", "text": question.question}]
     template = getattr(processor, "chat_template", None) or tokenizer.chat_template
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], chat_template=template, tokenize=False, add_generation_prompt=True
     )
     answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     images: dict[str, Tensor] = {}
-    if question.image is None:
+    if not pictures:
         ids = tokenizer(text)["input_ids"]
+    elif config.model_type == "paligemma":  # its processor writes the begin token and the line's end by itself
+        encoded = dict(processor(text="<image>" * len(pictures) + question.question, images=[pictures]))
+        ids, images = (
+            encoded["input_ids"][0],
+            {"pixel_values": torch.stack(list(map(torch.tensor, encoded["pixel_values"])))},
+        )
     elif processor is not None:
-        encoded = dict(processor(text=[text], images=[[picture(question.image)]], return_tensors="pt"))
+        encoded = dict(processor(text=[text], images=[pictures], return_tensors="pt"))
         ids = encoded.pop("input_ids")[0].tolist()
-        images = {name: value for name, value in encoded.items() if name.startswith("pixel")}
+        images = {name: value for name, value in encoded.items() if name.startswith(("pixel", "image"))}
+    elif config.model_type == "internvl":
+        images = dict(image_processor(images=pictures, return_tensors="pt", crop_to_patches=True))
+        for tiles in images.pop("num_patches"):
+            text = text.replace("<IMG_CONTEXT>\n", f"<img>{'<CONTEXT>' * int(tiles) * 4}</img>\n", 1)
+        ids = tokenizer(text.replace("<CONTEXT>", "<IMG_CONTEXT>"))["input_ids"]
     else:
-        images = dict(image_processor(images=[picture(question.image)], return_tensors="pt"))
-        places = int(images["image_grid_thw"].prod()) // vlm.model.config.vision_config.spatial_merge_size**2
-        token = tokenizer.convert_ids_to_tokens(vlm.model.config.image_token_id)
-        ids = tokenizer(text.replace(token, token * places))["input_ids"]
+        images = dict(image_processor(images=pictures, return_tensors="pt"))
+        token = tokenizer.convert_ids_to_tokens(config.image_token_id)
+        merged = images["image_grid_thw"].prod(1) // config.vision_config.spatial_merge_size**2
+        pieces = text.split(token)
+        text = pieces[0] + "".join(token * int(n) + piece for n, piece in zip(merged, pieces[1:], strict=True))
+        ids = tokenizer(text)["input_ids"]
     return OwnInputs(torch.tensor(ids), torch.tensor(answer), images)
 
 

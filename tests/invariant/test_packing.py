@@ -10,8 +10,7 @@ import torch
 
 from mllmu_med.models.groups import set_trainable
 from mllmu_med.models.vlm import Question, VisionLanguageModel
-from mllmu_med.training.learn import LearnSettings, answer_loss, learn
-from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.learn import answer_loss
 from tests.invariant.cases import gradients, mixed, own_loss, own_token_losses, relative_difference
 
 Load = Callable[[str], VisionLanguageModel]
@@ -113,21 +112,3 @@ def test_loss_is_normalised_by_answer_tokens_alone(llava: VisionLanguageModel) -
         for packed in (True, False):
             llava.packed = packed
             assert answer_loss(llava, questions, 4).item() == pytest.approx(math.log(vocabulary), rel=1e-6)
-
-
-def test_ten_steps_of_learning_take_the_same_way(load_tiny: Load) -> None:
-    curves, weights = [], []
-    for packed in (True, False):
-        vlm = load_tiny("qwen2_5_vl")
-        vlm.packed = packed
-        set_trainable(vlm, {"language": "full", "projector": "full", "vision": "full"})
-        loop = LoopSettings(steps=10, learning_rate=1e-3, warmup=2, log_every=1)
-        log = learn(vlm, mixed(vlm, weighted=True), loop, LearnSettings(batch=6, branches=4), seed=5)
-        curves.append([entry["loss"] for entry in log.curve])
-        weights.append(torch.cat([p.detach().flatten() for p in vlm.model.parameters()]))
-    start = torch.cat([p.detach().flatten() for p in load_tiny("qwen2_5_vl").model.parameters()])
-    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
-    assert curves[0][-1] < 0.8 * curves[0][0], "ten steps that do something"
-    # AdamW divides by the gradient's size, so where it is all rounding the step is too; hence the distance, not each
-    # weight.
-    assert (weights[0] - weights[1]).norm() < 0.01 * (weights[0] - start).norm()

@@ -33,7 +33,7 @@ ROWS = ("theta0", "eco")
 def recipe() -> Recipe:
     """Small batches, so that there are many; a guard that decides on each prompt is one of the rows."""
     return tiny(
-        "evaluate.batch=24", "evaluate.probes=[mismatched,blank]", "methods=[eco]", "controls.truncated_retrain=false"
+        "evaluate.batch=3", "evaluate.probes=[mismatched,blank]", "methods=[eco]", "controls.truncated_retrain=false"
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from mllmu_med.engines import in_process
 from mllmu_med.engines.in_process import InProcess
 from mllmu_med.methods.guards.interface import Acts, Guard, Memory
-from mllmu_med.models import generation
+from mllmu_med.models import shared_prefix
 from mllmu_med.models.generation import Prompt, Start, sample_answers
 from mllmu_med.models.guarded import ActiveGuard
 from mllmu_med.models.vlm import Question, VisionLanguageModel
@@ -103,18 +103,18 @@ def test_no_more_than_a_batch_of_draws_is_held_and_a_prefix_serves_all_its_draws
         prefixes.append([image for image, _ in found])
         fill(vlm, found, cache, decoding)
 
-    fill = generation._fill_prefix
+    fill = shared_prefix._fill_prefix
     monkeypatch.setattr(in_process, "sample_answers", counted)
-    monkeypatch.setattr(generation, "_fill_prefix", noted)
+    monkeypatch.setattr(shared_prefix, "_fill_prefix", noted)
     prompts = [Prompt("a", "Who?"), Prompt("b", "Who?"), Prompt("a", "Who is it?")]
     samples(llava, prompts, draws=4, batch=8)
     assert held == [8, 4]
-    assert prefixes == [["a", "b"], ["a"]], "eight draws, two prefixes"
+    assert prefixes == [["a"], ["b"]], "eight draws about one image, one prefix"
     held.clear()
     prefixes.clear()
     samples(llava, prompts, draws=20, batch=8)
     assert held == [20, 20, 20], "one prompt at a time"
-    assert prefixes == [["a"]] * 3 + [["b"]] * 3 + [["a"]] * 3, "each in batches of 8, 8 and 4"
+    assert prefixes == [["a"]] * 6 + [["b"]] * 3, "each in batches of 8, 8 and 4"
 
 
 def test_progress_ends_at_the_number_of_prompts(llava: VisionLanguageModel) -> None:

@@ -60,3 +60,21 @@ def test_little_disk_is_a_warning_and_a_read_only_folder_a_problem(
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
     finding = found(examine(tmp_path), "disk")
     assert (finding.level, finding.mend) == ("problem", "Choose a folder with -o.")
+
+
+def test_the_cache_is_shown_with_its_place_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "cache"
+    monkeypatch.setenv("MLLMU_MED_CACHE", str(place))
+    monkeypatch.setenv("MLLMU_MED_CACHE_SIZE", "2G")
+    (place / "theta0" / "key").mkdir(parents=True)
+    (place / "theta0" / "key" / "weights").write_bytes(bytes(300 << 20))
+    finding = found(examine(tmp_path), "cache")
+    assert finding == Finding("cache", "ok", f"0.3 of 2.0 GiB in 1 entries, {place}")
+    monkeypatch.setenv("MLLMU_MED_CACHE_SIZE", "0")
+    assert found(examine(tmp_path), "cache").found.startswith("nothing is kept")
+    monkeypatch.setenv("MLLMU_MED_CACHE_SIZE", "large")
+    assert found(examine(tmp_path), "cache").level == "problem"
+    monkeypatch.delenv("MLLMU_MED_CACHE_SIZE")
+    place.joinpath("file").write_text("")
+    monkeypatch.setenv("MLLMU_MED_CACHE", str(place / "file" / "below"))
+    assert found(examine(tmp_path), "cache").level == "warning"

@@ -145,10 +145,13 @@ class Tampering(Attack):
 
     Attributes:
         touches: module groups whose tensors it may change; these alone are copied beforehand.
+        apart: whether it meets a model that was trained in an adapter with this beside the weights. To all others the
+            two are one.
     """
 
     threat: ClassVar = Threat.WEIGHTS
     touches: ClassVar[tuple[str, ...]] = ("vision", "projector", "language")
+    apart: ClassVar[bool] = False
 
     def spent(self, data: Data) -> frozenset[str]:
         """Identifiers of targets that the attacker is given. They are not asked: repeating them would prove nothing."""
@@ -190,9 +193,12 @@ class Subject:
         data: what the attacker has.
         batch: questions per forward pass.
         notes: facts that one attack leaves for the report.
+        reference: whether it is θ0 or the oracle of a run that trains adapters. Nothing has been unlearnt in it: what
+            takes away the adapters of unlearning leaves it as it is.
     """
 
     vlm: VisionLanguageModel
     data: Data
     batch: int = 64
     notes: dict[str, Any] = field(default_factory=dict)
+    reference: bool = False

@@ -96,9 +96,10 @@ class Benchmark:
         """
         with suppress(KeyError):
             path, group, row = self._index[image_id]
-            if self._last_group is None or self._last_group[0] != (path, group):
-                self._last_group = ((path, group), self._read_group(path, group))
-            return self._last_group[1][row]
+            held = self._last_group  # one look at it: another thread may put its own group there at any time
+            if held is None or held[0] != (path, group):
+                held = self._last_group = ((path, group), self._read_group(path, group))
+            return held[1][row]
         raise DataError(f"no image {image_id}", file=self.path)
 
     @staticmethod

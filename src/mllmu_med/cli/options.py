@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
@@ -78,3 +82,49 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_verbose, help="Say more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="Only warnings, no progress bars.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show a traceback when something goes wrong.")]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What every verb that works on a recipe is told, in the order of its help: its own come behind the recipe."""
+
+    recipe: RecipeName = "phantom"
+    overrides: Overrides = None
+    output: Output = None
+    seed: Seed = None
+    limit: Limit = None
+    jobs: Jobs = None
+    dry_run: DryRun = False
+    json: Json = False
+    verbose: Verbose = False
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+_RECIPE = ("recipe", "overrides")
+_Own = ParamSpec("_Own")
+
+
+def ordered(verb: Callable[Concatenate[Order, _Own], None]) -> Callable[..., None]:
+    """A command that takes the fields of :class:`Order` beside the verb's own options, and hands them on as one."""
+    hints = get_type_hints(Order, include_extras=True)
+    own_hints = get_type_hints(verb, include_extras=True)
+    own = [
+        Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=own_hints[one.name])
+        for one in list(signature(verb).parameters.values())[1:]
+    ]
+    shared = {
+        one.name: Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in fields(Order)
+    }
+    first, rest = [shared[name] for name in _RECIPE], [one for name, one in shared.items() if name not in _RECIPE]
+
+    @wraps(verb)
+    def command(**given: Any) -> None:
+        order = Order(**{name: given.pop(name) for name in shared})
+        verb(order, **given)  # type: ignore[call-arg]  # typer has checked the names
+
+    # Typer reads both: what is asked for, and of what type it is.
+    command.__signature__ = Signature([*first, *own, *rest])  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in (*first, *own, *rest)}
+    return command

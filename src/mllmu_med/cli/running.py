@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mllmu_med.cli import printing
-from mllmu_med.cli.options import Debug, DryRun, Jobs, Json, Limit, Output, Overrides, Quiet, RecipeName, Seed, Verbose
+from mllmu_med.cli.options import Order, ordered
 
 if TYPE_CHECKING:
     from mllmu_med.recipe import Recipe
@@ -25,19 +25,8 @@ RetainBudget = Annotated[
 ]
 
 
-def run(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
+@ordered
+def run(order: Order) -> None:
     """Carry out a whole recipe, from dataset to page.
 
     Builds, learns, unlearns, evaluates and reports. Finished stages are reused, an interrupted one resumes.
@@ -50,22 +39,11 @@ def run(
       mllmu-med run phantom seed=1 methods=\\[grad_diff,npo] -o runs/second
       mllmu-med run recipes/slake.yaml source.path=Slake1.0 --limit 160
     """
-    _carry_out("report", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
+    _carry_out("report", order, _load(order))
 
 
-def build(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
+@ordered
+def build(order: Order) -> None:
     """Inject private data and wrong facts into a dataset.
 
     Reads the source, injects, splits, and writes the benchmark folder. A source's name does in place of a recipe's.
@@ -78,22 +56,11 @@ def build(
       mllmu-med ls sources
       mllmu-med build recipes/mine.yaml --dry-run
     """
-    _carry_out("build", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
+    _carry_out("build", order, _load(order))
 
 
-def learn(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
+@ordered
+def learn(order: Order) -> None:
     """Train the base model, the original θ0 and the oracle θ*.
 
     θ0 has learnt everything, the oracle never saw the forget set.
@@ -103,23 +70,14 @@ def learn(
       mllmu-med learn
       mllmu-med learn phantom learn.original.steps=2000
     """
-    _carry_out("learn", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
+    _carry_out("learn", order, _load(order))
 
 
+@ordered
 def unlearn(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
+    order: Order,
     method: Methods = None,
     retain_budget: RetainBudget = None,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Unlearn the forget set with each method.
 
@@ -132,24 +90,14 @@ def unlearn(
       mllmu-med unlearn phantom -m npo methods.npo.parameters.beta=0.5
       mllmu-med unlearn -m grad_diff --retain-budget 0.02
     """
-    loaded = _load(recipe, overrides, seed, limit, method, retain_budget)
-    _carry_out("unlearn", loaded, output, jobs, dry_run, json)
+    _carry_out("unlearn", order, _load(order, method, retain_budget))
 
 
+@ordered
 def tune(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
+    order: Order,
     method: Methods = None,
     trials: Trials = 8,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Try several settings of each method, the same number for all, on the validation part.
 
@@ -164,30 +112,19 @@ def tune(
     """
     from mllmu_med import api
 
-    loaded = _load(recipe, overrides, seed, limit, method)
-    folder = api.run_folder(loaded, output)
-    if dry_run:
+    loaded = _load(order, method)
+    folder = api.run_folder(loaded, order.output)
+    if order.dry_run:
         from mllmu_med.pipeline.tuning import plan_tuning, tuning_folder
 
         _, stages = plan_tuning(loaded, folder, trials)
-        printing.print_plan(loaded, tuning_folder(folder), stages, json=json)
+        printing.print_plan(loaded, tuning_folder(folder), stages, json=order.json)
     else:
-        printing.print_tuning(api.tune(loaded, output, trials=trials, jobs=jobs), folder, json=json)
+        printing.print_tuning(api.tune(loaded, order.output, trials=trials, jobs=order.jobs), folder, json=order.json)
 
 
-def evaluate(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
+@ordered
+def evaluate(order: Order) -> None:
     """Ask every model every question and score the answers.
 
     Writes results.json and results.csv.
@@ -197,25 +134,16 @@ def evaluate(
       mllmu-med evaluate
       mllmu-med evaluate phantom evaluate.bootstrap=5000 --json
     """
-    _carry_out("score", _load(recipe, overrides, seed, limit), output, jobs, dry_run, json)
+    _carry_out("score", order, _load(order))
 
 
+@ordered
 def attack(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
+    order: Order,
     attacks: Annotated[
         list[str] | None,
         typer.Option("--attack", "-a", metavar="NAME", help="Only this attack; may be given several times."),
     ] = None,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Try to get out of every model what it should have forgotten.
 
@@ -228,25 +156,16 @@ def attack(
       mllmu-med attack phantom -a few_shot -a quantise
       mllmu-med ls attacks
     """
-    loaded = _load(recipe, overrides, seed, limit)
+    loaded = _load(order)
     if attacks or loaded.attack.attacks == ():
         loaded = _load_again(loaded, f"attack.attacks=[{','.join(attacks)}]" if attacks else "attack.attacks=all")
-    _carry_out("score", loaded, output, jobs, dry_run, json)
+    _carry_out("score", order, loaded)
 
 
+@ordered
 def metaeval(
-    recipe: RecipeName = "phantom",
-    overrides: Overrides = None,
+    order: Order,
     models: Annotated[int, typer.Option("--models", min=2, help="Models in each of the two pools.")] = 4,
-    output: Output = None,
-    seed: Seed = None,
-    limit: Limit = None,
-    jobs: Jobs = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Judge the metrics: do they tell models that hold the knowledge from models that never had it?
 
@@ -261,14 +180,16 @@ def metaeval(
     """
     from mllmu_med import api
 
-    loaded = _load(recipe, overrides, seed, limit)
-    folder = api.run_folder(loaded, output)
-    if dry_run:
+    loaded = _load(order)
+    folder = api.run_folder(loaded, order.output)
+    if order.dry_run:
         from mllmu_med.pipeline.metaeval import plan_metaeval
 
-        printing.print_plan(loaded, folder, plan_metaeval(loaded, folder, models), json=json)
+        printing.print_plan(loaded, folder, plan_metaeval(loaded, folder, models), json=order.json)
     else:
-        printing.print_metaeval(api.metaeval(loaded, output, models=models, jobs=jobs), folder, json=json)
+        printing.print_metaeval(
+            api.metaeval(loaded, order.output, models=models, jobs=order.jobs), folder, json=order.json
+        )
 
 
 def _load_again(recipe: Recipe, change: str) -> Recipe:
@@ -277,28 +198,22 @@ def _load_again(recipe: Recipe, change: str) -> Recipe:
     return load_recipe(recipe, change)
 
 
-def _load(
-    recipe: str,
-    overrides: list[str] | None,
-    seed: int | None,
-    limit: int | None,
-    methods: list[str] | None = None,
-    retain_budget: float | None = None,
-) -> Recipe:
+def _load(order: Order, methods: list[str] | None = None, retain_budget: float | None = None) -> Recipe:
     from mllmu_med.recipe import load_recipe
 
-    changes = list(overrides or ())
+    recipe, changes = order.recipe, list(order.overrides or ())
     if "=" in recipe and not Path(recipe).is_file():  # "mllmu-med run seed=1": the recipe was left out
         recipe, changes = "phantom", [recipe, *changes]
     if retain_budget is not None:
         changes.append(f"unlearn.retain_budget={retain_budget}")
-    return load_recipe(recipe, *changes, seed=seed, limit=limit, methods=methods or ())
+    return load_recipe(recipe, *changes, seed=order.seed, limit=order.limit, methods=methods or ())
 
 
-def _carry_out(until: str, recipe: Recipe, output: Path | None, jobs: int | None, dry_run: bool, json: bool) -> None:
+def _carry_out(until: str, order: Order, recipe: Recipe) -> None:
     from mllmu_med import api
 
-    if dry_run:
-        printing.print_plan(recipe, api.run_folder(recipe, output), api.plan(recipe, output, until=until), json=json)
+    if order.dry_run:
+        plan = api.plan(recipe, order.output, until=until)
+        printing.print_plan(recipe, api.run_folder(recipe, order.output), plan, json=order.json)
     else:
-        printing.print_result(api.run(recipe, output, until=until, jobs=jobs), json=json)
+        printing.print_result(api.run(recipe, order.output, until=until, jobs=order.jobs), json=order.json)

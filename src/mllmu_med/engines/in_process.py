@@ -8,8 +8,9 @@ from typing import Any
 from mllmu_med.engines.identity import image_digest, model_identity
 from mllmu_med.engines.interface import Likelihood
 from mllmu_med.engines.likelihoods import likelihoods
-from mllmu_med.engines.likelihoods import plan_batches as plan_passes
-from mllmu_med.models.generation import Answer, Prompt, Start, generate, plan_batches, sample_answers
+from mllmu_med.models.generation import PIECE, Answer, Prompt, Start, generate, sample_answers
+from mllmu_med.models.images import ImageInputs
+from mllmu_med.models.shared_prefix import image_by_image
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.progress import Bar
 from mllmu_med.seeding import rng
@@ -27,6 +28,7 @@ class InProcess:
 
     def __init__(self, vlm: VisionLanguageModel, batch: int) -> None:
         self.vlm, self.batch = vlm, batch
+        self._digested: tuple[ImageInputs, str] | None = None
 
     def answers(self, prompts: Sequence[Prompt], *, max_new_tokens: int, progress: Bar | None = None) -> list[Answer]:
         """See :class:`~mllmu_med.engines.interface.Engine`."""
@@ -73,16 +75,22 @@ class InProcess:
         prompts = self.vlm.prompts
         return {
             "image": image,
-            "pixels": None if image is None else image_digest(self.vlm.images.get(image)),
+            "pixels": None if image is None else self._pixels(self.vlm.images.get(image)),
             "question": question,
             "tokens": list(prompts.branch_tokens(question, image is not None)),
             "answer": None if answer is None else list(prompts.answer_tokens(answer)),
         }
 
+    def _pixels(self, inputs: ImageInputs) -> str:
+        """Digest of an image as it is prepared; what is asked about one image is asked in a row."""
+        if self._digested is None or self._digested[0] is not inputs:
+            self._digested = inputs, image_digest(inputs)
+        return self._digested[1]
+
     def plan_answers(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """As :func:`~mllmu_med.models.generation.generate` forms them."""
         self._decide(prompts)
-        return plan_batches(self.vlm, prompts, self.batch)
+        return image_by_image([prompt.image for prompt in prompts], PIECE * self.batch)
 
     def answer_batches(
         self, batches: Iterable[Sequence[Prompt]], *, max_new_tokens: int
@@ -94,7 +102,7 @@ class InProcess:
     def plan_samples(self, prompts: Sequence[Prompt], draws: int) -> list[list[int]]:
         """Whole prompts, as many as fill a batch with their draws."""
         self._decide(prompts)
-        return plan_batches(self.vlm, prompts, max(1, self.batch // draws))
+        return image_by_image([prompt.image for prompt in prompts], max(1, self.batch // draws))
 
     def sample_batches(
         self, batches: Iterable[Sequence[Prompt]], *, draws: int, temperature: float, max_new_tokens: int, seed: int
@@ -107,11 +115,14 @@ class InProcess:
             )
 
     def plan_likelihoods(self, questions: Sequence[Question], detailed: Collection[Question]) -> list[list[int]]:
-        """The forward passes of :func:`~mllmu_med.engines.likelihoods.likelihoods`."""
+        """As :func:`~mllmu_med.engines.likelihoods.likelihoods` forms them."""
         self._decide([Prompt(question.image, question.question) for question in questions])
-        place = {question: index for index, question in reversed(list(enumerate(questions)))}
-        passes = plan_passes(self.vlm, questions, self.batch, detailed)
-        return [[place[question] for question in one] for one in passes]
+        first: dict[Question, int] = {}
+        for place, question in enumerate(questions):
+            first.setdefault(question, place)
+        places = list(first.values())
+        pieces = image_by_image([questions[place].image for place in places], PIECE * self.batch)
+        return [[places[at] for at in piece] for piece in pieces]
 
     def likelihood_batches(
         self, batches: Iterable[Sequence[Question]], *, detailed: Collection[Question]

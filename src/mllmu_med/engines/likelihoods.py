@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from mllmu_med.engines.interface import Detail, Likelihood
-from mllmu_med.models.rows import Layout, chunk_rows
+from mllmu_med.models.generation import PIECE
+from mllmu_med.models.rows import Branch
+from mllmu_med.models.shared_prefix import Prefixes, image_by_image, order_of_work, teacher_forced
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.progress import Bar
-
-BRANCHES = 8
-"""Most questions about one image in one row."""
 
 CELLS = 64
 """Cells of the fixed partition of the vocabulary."""
@@ -37,64 +36,53 @@ def likelihoods(
     detailed: Collection[Question] = (),
     progress: Bar | None = None,
 ) -> list[Likelihood]:
-    """Teacher-forced likelihoods of the answers, in order; packed rows, one forward for each question at most."""
+    """Teacher-forced likelihoods of the answers, in order; each different question is in one pass, once.
+
+    Args:
+        batch: answers in one pass.
+        detailed: those whose :class:`Detail` is wanted.
+    """
     was_training = vlm.model.training
     vlm.model.eval()
-    wanted = set(detailed)
-    distinct = _ordered(questions, batch, wanted)
+    wanted, distinct = set(detailed), list(dict.fromkeys(questions))
     found: dict[Question, Likelihood] = {}
-    rows, order = vlm.rows(distinct, BRANCHES)
-    done = 0
-    for chunk in chunk_rows(rows, batch):
-        hidden, layout = vlm.hidden(chunk)
-        logprobs = vlm.logits(hidden).log_softmax(-1)
-        of_target = logprobs.gather(-1, layout.target[:, None])[:, 0]
-        greedy = logprobs.argmax(-1) == layout.target
-        asked = [distinct[place] for place in order[done : done + layout.branches]]
-        counts = torch.bincount(layout.owner, minlength=layout.branches).tolist()
-        details: Sequence[Detail | None] = [None] * layout.branches
-        if not wanted.isdisjoint(asked):
-            details = _details(hidden, logprobs, layout, counts)
-        parts = zip(
-            asked, torch.split(of_target.cpu(), counts), torch.split(greedy.cpu(), counts), details, strict=True
-        )
-        for question, log, hit, detail in parts:
-            kept = detail if question in wanted else None
-            found[question] = Likelihood(tuple(log.tolist()), tuple(hit.tolist()), kept)
-        done += layout.branches
-        if progress is not None:
-            progress.advance(layout.branches)
+    for piece in image_by_image([question.image for question in distinct], PIECE * batch):
+        branches = {distinct[place]: vlm.branch(distinct[place]) for place in piece}
+        asked, prefixes = list(branches), Prefixes(vlm, batch)
+        sizes = [len(branch.prompt) + len(branch.answer) - 1 for branch in branches.values()]
+        order = order_of_work(vlm, [question.image for question in asked], sizes, batch)
+        for start in range(0, len(order), batch):
+            together = {asked[place]: branches[asked[place]] for place in order[start : start + batch]}
+            found.update(_one_pass(vlm, together, wanted, prefixes))
+            if progress is not None:
+                progress.advance(len(together))
     vlm.model.train(was_training)
     return [found[question] for question in questions]
 
 
-def plan_batches(
-    vlm: VisionLanguageModel, questions: Sequence[Question], batch: int, detailed: Collection[Question] = ()
-) -> list[list[Question]]:
-    """The different questions of each forward pass of :func:`likelihoods`.
-
-    The questions of one pass alone are planned as one pass in the same order, so their likelihoods have the same bits.
-    """
-    distinct = _ordered(questions, batch, set(detailed))
-    rows, order = vlm.rows(distinct, BRANCHES)
-    batches, done = [], 0
-    for chunk in chunk_rows(rows, batch):
-        count = sum(len(row.branches) for row in chunk)
-        batches.append([distinct[place] for place in order[done : done + count]])
-        done += count
-    return batches
-
-
-def _ordered(questions: Sequence[Question], batch: int, wanted: Collection[Question]) -> list[Question]:
-    """The different questions, those with details first, so that few passes compute details nobody wants.
-
-    What fits into one pass stays as it comes: sorting would save nothing, and change the order of a planned pass.
-    """
-    distinct = list(dict.fromkeys(questions))
-    return distinct if len(distinct) <= batch else sorted(distinct, key=lambda question: question not in wanted)
+def _one_pass(
+    vlm: VisionLanguageModel, branches: Mapping[Question, Branch], wanted: Collection[Question], prefixes: Prefixes
+) -> dict[Question, Likelihood]:
+    hidden = teacher_forced(vlm, [question.image for question in branches], list(branches.values()), prefixes)
+    counts = [len(branch.answer) for branch in branches.values()]
+    target = torch.tensor([token for branch in branches.values() for token in branch.answer], device=hidden.device)
+    logprobs = vlm.logits(hidden).log_softmax(-1)
+    of_target = logprobs.gather(-1, target[:, None])[:, 0]
+    greedy = logprobs.argmax(-1) == target
+    ours = [question in wanted for question in branches]
+    details: Iterator[Detail] = iter(())
+    if any(ours):
+        rows = torch.tensor(ours).repeat_interleave(torch.tensor(counts)).to(hidden.device)
+        told = [count for count, own in zip(counts, ours, strict=True) if own]
+        details = iter(_details(hidden[rows], logprobs[rows], target[rows], told))
+    parts = zip(branches, torch.split(of_target.cpu(), counts), torch.split(greedy.cpu(), counts), ours, strict=True)
+    return {
+        question: Likelihood(tuple(log.tolist()), tuple(hit.tolist()), next(details) if own else None)
+        for question, log, hit, own in parts
+    }
 
 
-def _details(hidden: Tensor, logprobs: Tensor, layout: Layout, counts: list[int]) -> list[Detail]:
+def _details(hidden: Tensor, logprobs: Tensor, target: Tensor, counts: list[int]) -> list[Detail]:
     """Details of every branch, from hidden states [K, H] and log-probabilities [K, V] at its answer positions."""
     share = logprobs.exp()
     # Where p is 0, log p may be −∞: their product is the 0 it tends to.
@@ -103,7 +91,7 @@ def _details(hidden: Tensor, logprobs: Tensor, layout: Layout, counts: list[int]
     deviation = (squared - expected.square()).clamp(min=0).sqrt()
     cells = torch.zeros(len(share), CELLS, dtype=share.dtype, device=share.device)
     cells.index_add_(1, cell_of(torch.arange(share.shape[1], device=share.device)), share)
-    norms = head_gradients(hidden, share, layout.target, counts)
+    norms = head_gradients(hidden, share, target, counts)
     split = [torch.split(values.cpu(), counts) for values in (expected, deviation, cells.log())]
     return [
         Detail(tuple(e.tolist()), tuple(d.tolist()), norm, tuple(map(tuple, c.tolist())))

@@ -112,7 +112,9 @@ class Stored:
         return [found[question] for question in questions]
 
     def _prompt(self, prompt: Prompt) -> dict[str, Any]:
-        return self.engine.content(prompt.image, prompt.question)
+        own = self.engine.content(prompt.image, prompt.question)
+        known = prompt.known  # decides what is generated in which company, and so how sums are rounded
+        return own if known is None else {**own, "known": [known.text, _packed(known.logprobs)]}
 
     def _served(
         self,

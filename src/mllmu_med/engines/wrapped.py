@@ -28,7 +28,7 @@ class Wrapped:
 
     def answers(self, prompts: Sequence[Prompt], *, max_new_tokens: int, progress: Bar | None = None) -> list[Answer]:
         """See :class:`~mllmu_med.engines.interface.Engine`."""
-        asked = [Prompt(prompt.image, self._told(prompt.question)) for prompt in prompts]
+        asked = [prompt._replace(question=self._told(prompt.question)) for prompt in prompts]
         return self._engine.answers(asked, max_new_tokens=max_new_tokens, progress=progress)
 
     def samples(
@@ -36,7 +36,7 @@ class Wrapped:
         progress: Bar | None = None,
     ) -> list[list[str]]:  # fmt: skip
         """See :class:`~mllmu_med.engines.interface.Engine`."""
-        asked = [Prompt(prompt.image, self._told(prompt.question)) for prompt in prompts]
+        asked = [prompt._replace(question=self._told(prompt.question)) for prompt in prompts]
         return self._engine.samples(
             asked, draws=draws, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, progress=progress
         )

@@ -19,6 +19,8 @@ class Part:
         width: heads times head size of the queries (the hidden size, in most models).
         context: mean number of keys that a query is multiplied with: the row's length where the mask is dense, about
             half of it where a kernel skips what causality hides.
+        backward: tokens that backward passes go through, all passes together; None = each token once, if there is
+            anything that trains here or before.
     """
 
     parameters: int
@@ -27,6 +29,7 @@ class Part:
     layers: int = 0
     width: int = 0
     context: float = 0.0
+    backward: int | None = None
 
     @property
     def attention(self) -> float:
@@ -63,7 +66,7 @@ def training_flops(parts: Sequence[Part], *, recomputed: bool = False) -> float:
     total, reached = forward_flops(parts), False
     for part in parts:
         reached = reached or part.trained > 0
-        if reached:
-            total += 2.0 * (part.parameters + part.trained) * part.tokens + 2 * part.attention
-            total += forward_flops([part]) if recomputed else 0.0
+        passes = float(reached) if part.backward is None else part.backward / max(1, part.tokens)
+        total += passes * (2.0 * (part.parameters + part.trained) * part.tokens + 2 * part.attention)
+        total += passes * forward_flops([part]) if recomputed else 0.0
     return total

@@ -1,4 +1,4 @@
-"""Ask one model everything: one generation pass and one teacher-forced pass per (sample, probe)."""
+"""Ask one model everything: a teacher-forced pass over each answer, and what it leaves of each answer to generate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.engines.interface import Engine, Likelihood
 from mllmu_med.evaluation.grid import Asked, asked
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
-from mllmu_med.models.generation import Prompt
+from mllmu_med.models.generation import Known, Prompt
 from mllmu_med.models.vlm import Question
 from mllmu_med.progress import bar
 
@@ -29,6 +29,9 @@ def measure(
 ) -> list[Output]:
     """Outputs of the model on every (sample, probe).
 
+    Equal questions about one image are asked once. Likelihoods come first: where the tokens of a scored answer are the
+    most likely ones, they are the beginning of the greedy answer, and are not generated again.
+
     Args:
         engine: the model; finds the images of the benchmark.
         samples: what to ask, usually ``evaluation_samples``.
@@ -40,13 +43,17 @@ def measure(
     questions = [_questions(a) for a in grid] if engine.tells_likelihoods else [{} for _ in grid]
     every = list(dict.fromkeys(question for of_one in questions for question in of_one.values()))
     detailed = {of_one["trained"] for a, of_one in zip(grid, questions, strict=True) if of_one and _is_detailed(a)}
-    with bar(title, len(grid) + len(every)) as progress:
-        prompts = [Prompt(a.image, a.question) for a in grid]
-        answers = engine.answers(prompts, max_new_tokens=max_new_tokens, progress=progress)
+    different = {(a.image, a.question) for a in grid}
+    with bar(title, len(different) + len(every)) as progress:
         scored = engine.likelihoods(every, detailed=detailed, progress=progress) if every else []
+        known = _known(every, scored)
+        prompts = {key: Prompt(*key, known.get(key)) for key in ((a.image, a.question) for a in grid)}
+        answers = engine.answers(list(prompts.values()), max_new_tokens=max_new_tokens, progress=progress)
+    said = dict(zip(prompts, answers, strict=True))
     found = dict(zip(every, scored, strict=True))
     outputs = []
-    for a, of_one, answer in zip(grid, questions, answers, strict=True):
+    for a, of_one in zip(grid, questions, strict=True):
+        answer = said[a.image, a.question]
         told = {kind: found[question] for kind, question in of_one.items()}
         outputs.append(
             Output(
@@ -63,6 +70,17 @@ def measure(
             )
         )
     return outputs
+
+
+def _known(questions: Sequence[Question], scored: Sequence[Likelihood]) -> dict[tuple[str | None, str], Known]:
+    """(image, question) → how its greedy answer begins, as far as the scored answers tell."""
+    longest: dict[tuple[str | None, str], Known] = {}
+    for question, one in zip(questions, scored, strict=True):
+        count = (*one.greedy, False).index(False)
+        key = question.image, question.question
+        if count > (len(longest[key].logprobs) if key in longest else 0):
+            longest[key] = Known(question.answer, one.logprobs[:count])
+    return longest
 
 
 def _questions(a: Asked) -> dict[str, Question]:

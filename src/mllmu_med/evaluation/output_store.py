@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from mllmu_med.evaluation.outputs import Output
 
 FILE = "outputs.parquet"
+_TEXTS = ("sample_id", "probe", "question", "generated", "truncated")
 
 
 def write_outputs(outputs: Sequence[Output], folder: Path) -> None:
@@ -39,16 +41,31 @@ def write_outputs(outputs: Sequence[Output], folder: Path) -> None:
     parquet.write_table(pyarrow.table(columns), folder / FILE, compression="zstd")
 
 
-def read_outputs(folder: Path) -> list[Output]:
-    """Read what ``write_outputs`` wrote."""
+def read_outputs(folder: Path, *, texts_only: bool = False) -> list[Output]:
+    """Read what ``write_outputs`` wrote; ``texts_only``: who was asked what and said what, without any likelihood."""
     from pyarrow import parquet
 
     names = [field.name for field in fields(Output)]
-    rows: list[dict[str, Any]] = parquet.read_table(folder / FILE, columns=names).to_pylist()
-    for row in rows:
-        row.update({name: _tuples(value) for name, value in row.items() if isinstance(value, list)})
-    return [Output(**row) for row in rows]
+    wanted = list(_TEXTS) if texts_only else names
+    table = parquet.read_table(folder / FILE, columns=wanted)
+    columns = [_values(table.column(name)) if name in wanted else repeat(None, len(table)) for name in names]
+    return list(map(Output, *columns))
 
 
-def _tuples(values: list[Any]) -> tuple[Any, ...]:
-    return tuple(_tuples(value) if isinstance(value, list) else value for value in values)
+def _values(column: Any) -> list[Any]:
+    """A column as Python values, its lists as tuples: all numbers are converted at once, then cut."""
+    import pyarrow
+
+    whole = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
+    if not pyarrow.types.is_list(whole.type):
+        return list(whole.to_pylist())
+    flat = _values(whole.flatten())
+    made: list[Any] = []
+    done = 0
+    for length in whole.value_lengths().to_pylist():
+        if length is None:
+            made.append(None)
+            continue
+        made.append(tuple(flat[done : done + length]))
+        done += length
+    return made

@@ -118,6 +118,7 @@ def score_rows(
     weights: Weights = EQUAL,
     attacked: Mapping[str, Sequence[Measured]] | None = None,
     robust: Collection[str] = (),
+    measured: Mapping[str, Sequence[Measured]] | None = None,
 ) -> list[Row]:
     """The finished rows of every model, in the order of the table. No model and no file is touched; no order matters.
 
@@ -131,6 +132,7 @@ def score_rows(
         bootstrap: number of resamples; 0 for no intervals.
         attacked: row name → judged attempts (each attack's variant is a probe of its own).
         robust: the attacks' probes that count for UES-R; the others are shown only.
+        measured: row name → what :func:`measured_rows` made of these outputs, where the caller has it already.
 
     Raises:
         UsageError: ``theta0`` or ``oracle`` is missing.
@@ -138,27 +140,37 @@ def score_rows(
     """
     by_id = {sample.id: sample for sample in samples}
     outputs = {name: list(given) for name, given in outputs_by_row.items()}
-    for name in (ORIGINAL_ROW, ORACLE_ROW):
-        if name not in outputs:
-            raise UsageError(f"scores need the row '{name}': every level is measured against it")
-    for name, given in outputs.items():
-        _check(name, given, by_id)
+    measured = dict(measured_rows(by_id, outputs) if measured is None else measured)
     evaluated = {output.sample_id for output in outputs[ORIGINAL_ROW] if output.probe == ORIGINAL}
-    for name, given in outputs.items():
-        _check_same(name, {output.sample_id for output in given if output.probe == ORIGINAL}, evaluated)
     used = [by_id[sample_id] for sample_id in sorted(evaluated)]
     asked = {(output.sample_id, output.probe) for output in outputs[ORIGINAL_ROW]}
     refusals = [output for output in refuse_all_outputs(used) if (output.sample_id, output.probe) in asked]
-    outputs.setdefault(REFUSE_ALL_ROW, refusals)
+    measured.setdefault(REFUSE_ALL_ROW, all_metrics(by_id, refusals))
 
     clusters = memberships(used)
     models = {
-        name: _summed(all_metrics(by_id, outputs[name]), (attacked or {}).get(name, ()), list(clusters))
-        for name in _ordered(outputs)
+        name: _summed(measured[name], (attacked or {}).get(name, ()), list(clusters)) for name in _ordered(measured)
     }
     drawn = resample(clusters, bootstrap, seed=seed) if bootstrap else None
     resampled = {} if drawn is None else {name: model.sums.levels(drawn) for name, model in models.items()}
     return [_row(name, models, resampled, info_by_row.get(name, {}), weights, robust) for name in models]
+
+
+def measured_rows(samples: Mapping[str, Sample], outputs: Mapping[str, Sequence[Output]]) -> dict[str, list[Measured]]:
+    """The metrics of every row's outputs, once it is certain that the rows can be compared.
+
+    Raises:
+        UsageError, DataError: as :func:`score_rows`.
+    """
+    for name in (ORIGINAL_ROW, ORACLE_ROW):
+        if name not in outputs:
+            raise UsageError(f"scores need the row '{name}': every level is measured against it")
+    for name, given in outputs.items():
+        _check(name, given, samples)
+    evaluated = {output.sample_id for output in outputs[ORIGINAL_ROW] if output.probe == ORIGINAL}
+    for name, given in outputs.items():
+        _check_same(name, {output.sample_id for output in given if output.probe == ORIGINAL}, evaluated)
+    return {name: all_metrics(samples, given) for name, given in outputs.items()}
 
 
 def _check(row: str, outputs: Sequence[Output], samples: Mapping[str, Sample]) -> None:

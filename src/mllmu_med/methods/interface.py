@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from mllmu_med.methods.chunked import DeferredLogits, each_token, target_logprob
+
 if TYPE_CHECKING:
     from mllmu_med.methods.addons.interface import Addon
 
@@ -118,7 +120,10 @@ class Answers:
     """Model outputs on the answers of one group of records; N records, K answer tokens in all, V vocabulary.
 
     Attributes:
-        logits: [K, V] float32, at answer tokens only: prompts, images and padding never occur.
+        logits: [K, V] float32, at answer tokens only: prompts, images and padding never occur. For large vocabularies
+            what stands for them (:class:`~mllmu_med.methods.chunked.DeferredLogits`), and so may ``reference_logits``:
+            ``token_logprob`` and what is made of it, and the KL terms of :mod:`mllmu_med.methods.terms`, then never
+            hold the whole; an objective that takes the logits themselves gets it.
         target: [K] the answer tokens.
         owner: [K] the record, 0…N-1, of each token.
         weight: [K] ≥ 0; 1 by default; for span weights 1 on the private span and 0 elsewhere in the answer.
@@ -157,6 +162,8 @@ class Answers:
     @cached_property
     def token_logprob(self) -> Tensor:
         """[K] log p_θ(y_t | x, y_<t), ≤ 0."""
+        if isinstance(self.logits, DeferredLogits):
+            return each_token(target_logprob, [self.logits], self.target)
         return self.logprobs.gather(-1, self.target[:, None])[:, 0]
 
     def per_record(self, values: Tensor) -> Tensor:

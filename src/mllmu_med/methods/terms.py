@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from mllmu_med.methods.chunked import each_token
 from mllmu_med.methods.interface import Answers, required
 
 
@@ -13,14 +14,19 @@ def mean_nll(answers: Answers) -> Tensor:
     return answers.nll.mean()
 
 
+def token_kl(logits: Tensor, reference: Tensor) -> Tensor:
+    """[K] KL(p_reference ‖ p) of logits [K, V] each, nats, ≥ 0."""
+    own, other = logits.log_softmax(-1), reference.log_softmax(-1)
+    return kl_div(own, other, reduction="none", log_target=True).sum(-1)
+
+
 def forward_kl(answers: Answers) -> Tensor:
     """mean_i mean_t KL(p_θ0 ‖ p_θ) = mean Σ_v p_θ0(v) (log p_θ0(v) − log p_θ(v)), full vocabulary, nats, ≥ 0.
 
     θ0 is the first argument: mass that θ0 had and θ lost costs. 0 exactly at θ = θ0.
     """
     assert answers.reference_logits is not None, "declare Needs.RETAIN_REFERENCE"
-    own, reference = answers.logits.log_softmax(-1), answers.reference_logits.log_softmax(-1)
-    per_token = kl_div(own, reference, reduction="none", log_target=True).sum(-1)
+    per_token = each_token(token_kl, [answers.logits, answers.reference_logits])
     return (answers.per_record(per_token) / answers.length).mean()
 
 

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mllmu_med.models.guarded import Decoding
-from mllmu_med.models.network import unwrap
+from mllmu_med.models.shared_prefix import Fed, Prefixes, feed, image_by_image, in_one_pass, order_of_work
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.progress import Bar
 
+PIECE = 8
+"""Batches that are worked on together: as answers end, the next prompts take their places."""
+
+
+class Known(NamedTuple):
+    """The beginning of a greedy answer, known before it is generated: a teacher-forced pass has shown it.
+
+    Where each token of a text is the most likely one behind those before it, greedy generation says just these tokens.
+
+    Attributes:
+        text: an answer whose first tokens, end token included, are the greedy answer's.
+        logprobs: their log-probabilities (nats), as many as are known.
+    """
+
+    text: str
+    logprobs: tuple[float, ...]
+
 
 class Prompt(NamedTuple):
-    """What is asked: a question about an image, or without one."""
+    """What is asked: a question about an image, or without one.
+
+    ``known`` saves work and changes no answer, up to the rounding of its confidence.
+    """
 
     image: str | None
     question: str
+    known: Known | None = None
 
 
 class Answer(NamedTuple):
@@ -111,39 +131,62 @@ def generate(
 ) -> list[Answer]:
     """Greedy answers, in the order of the prompts; independent of batch size and order up to rounding.
 
-    Prompts are batched by prefix length (all images of a fixed-size tower share one) and sorted by length. Within a
-    batch every image's prefix is computed once and its key-value cache repeated for the questions about it.
+    Equal prompts are asked once, and what is known of an answer is not generated again. An answer that has ended leaves
+    its place at once, and when half of the places are free, the next prompts take them.
+
+    Args:
+        batch: answers under way at a time.
     """
     was_training = vlm.model.training
     vlm.model.eval()
-    answers: list[Answer | None] = [None] * len(prompts)
-    branches = [vlm.prompts.branch_tokens(p.question, p.image is not None) for p in prompts]
-    for chunk in plan_batches(vlm, prompts, batch):
-        found = _decode(vlm, [prompts[i].image for i in chunk], [branches[i] for i in chunk], max_new_tokens)
-        for index, (ids, logprob) in zip(chunk, found, strict=True):
-            confidence, ended = logprob / max(1, len(ids)), vlm.prompts.end_token_id in ids
-            ids = ids[: ids.index(vlm.prompts.end_token_id)] if ended else ids
-            answers[index] = _let_out(vlm, prompts[index], Answer(vlm.prompts.decode(ids), not ended, confidence))
+    distinct = list(dict.fromkeys(prompts))
+    answers: dict[Prompt, Answer] = {}
+    for piece in image_by_image([prompt.image for prompt in distinct], PIECE * batch):
+        asked = [distinct[place] for place in piece]
+        for prompt, found in zip(asked, _greedy_answers(vlm, asked, max_new_tokens, batch), strict=True):
+            answers[prompt] = _let_out(vlm, prompt, _answer(vlm, found))
         if progress is not None:
-            progress.advance(len(chunk))
+            progress.advance(len(piece))
     vlm.model.train(was_training)
-    return [answer for answer in answers if answer is not None]
+    return [answers[prompt] for prompt in prompts]
 
 
-def plan_batches(vlm: VisionLanguageModel, prompts: Sequence[Prompt], batch: int) -> list[list[int]]:
-    """The batches of :func:`generate`, as places in ``prompts``.
+def _greedy_answers(
+    vlm: VisionLanguageModel, prompts: Sequence[Prompt], max_new_tokens: int, batch: int
+) -> list[Decoded]:
+    """Tokens of each answer: those known, and where they neither end nor fill it, those generated behind them."""
+    found = [_of_known(vlm, prompt.known, max_new_tokens) for prompt in prompts]
+    end = vlm.prompts.end_token_id
+    under_way = [place for place, one in enumerate(found) if len(one.tokens) < max_new_tokens and end not in one.tokens]
+    whole = {
+        place: (
+            *vlm.prompts.branch_tokens(prompts[place].question, prompts[place].image is not None),
+            *found[place].tokens,
+        )
+        for place in under_way
+    }
+    sizes = [len(whole[place]) for place in under_way]
+    order = order_of_work(vlm, [prompts[place].image for place in under_way], sizes, batch)
+    under_way = [under_way[at] for at in order]
+    images, branches = [prompts[place].image for place in under_way], [whole[place] for place in under_way]
+    begun = [len(found[place].tokens) for place in under_way]
+    made = _decode(vlm, images, branches, [max_new_tokens - own for own in begun], begun=begun, batch=batch)
+    for place, (tokens, logprob) in zip(under_way, made, strict=True):
+        found[place] = Decoded(found[place].tokens + tokens, found[place].logprob + logprob)
+    return found
 
-    A batch generated alone is planned as one batch in the same order, so its answers have the same bits.
-    """
-    lengths = [len(vlm.prompts.branch_tokens(p.question, p.image is not None)) for p in prompts]
-    by_prefix: dict[int, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        by_prefix.setdefault(len(vlm.prefix(prompt.image)), []).append(index)
-    batches = []
-    for length in sorted(by_prefix):
-        order = sorted(by_prefix[length], key=lambda i: (lengths[i], prompts[i].image or "", i))
-        batches += [order[start : start + batch] for start in range(0, len(order), batch)]
-    return batches
+
+def _of_known(vlm: VisionLanguageModel, known: Known | None, limit: int) -> Decoded:
+    if known is None:
+        return Decoded([], 0.0)
+    tokens = vlm.prompts.answer_tokens(known.text)[: len(known.logprobs)][:limit]
+    return Decoded(list(tokens), sum(known.logprobs[:limit]))
+
+
+def _answer(vlm: VisionLanguageModel, found: Decoded) -> Answer:
+    ids, end = found.tokens, vlm.prompts.end_token_id
+    confidence, ended = found.logprob / max(1, len(ids)), end in ids
+    return Answer(vlm.prompts.decode(ids[: ids.index(end)] if ended else ids), not ended, confidence)
 
 
 def _let_out(vlm: VisionLanguageModel, prompt: Prompt, answer: Answer) -> Answer:
@@ -154,90 +197,65 @@ def _let_out(vlm: VisionLanguageModel, prompt: Prompt, answer: Answer) -> Answer
 
 def _decode(
     vlm: VisionLanguageModel,
-    images: list[str | None],
-    branches: list[tuple[int, ...]],
-    limit: int,
+    images: Sequence[str | None],
+    branches: Sequence[tuple[int, ...]],
+    limit: int | Sequence[int],
     choose: Callable[[Tensor, list[int], int], Tensor] = _greedy,
     begun: Sequence[int] = (),
+    batch: int | None = None,
 ) -> list[Decoded]:
-    """New tokens of each branch.
+    """New tokens of each branch; branches with prefixes of one length stand together.
 
     Args:
-        choose: logits, rows, step → tokens.
+        limit: of all branches, or of each.
+        choose: logits, rows, tokens that the first of these rows has → tokens. Rows are not in their order.
         begun: how many tokens at the end of each branch are the beginning of its answer; none unless given.
+        batch: branches under way at a time; all unless given.
     """
-    from transformers.cache_utils import DynamicCache
-
-    model = unwrap(vlm.model).base_model
-    count, longest = len(branches), max(map(len, branches))
-    decoding = Decoding(vlm, images, branches, begun or [0] * count, longest)
-    distinct = list(dict.fromkeys(decoding.prefixes))
-    cache = DynamicCache(config=unwrap(vlm.model).config.get_text_config())
-    prefix_length = len(vlm.prefix(images[0]))
-    if prefix_length:
-        _fill_prefix(vlm, distinct, cache, decoding)
-        which = torch.tensor([distinct.index(prefix) for prefix in decoding.prefixes], device=vlm.device)
-        cache.batch_select_indices(which)
-    ids = torch.full((count, longest), vlm.pad_token_id)
-    attention = torch.zeros(count, prefix_length + longest, dtype=torch.long)
-    attention[:, :prefix_length] = 1
-    for i, branch in enumerate(branches):
-        ids[i, longest - len(branch) :] = torch.tensor(branch)
-        attention[i, prefix_length + longest - len(branch) :] = 1
-    begin = torch.tensor(
-        [vlm.images.get(image).next_position if image is not None else prefix_length for image in images]
-    )
-    offset = (attention[:, prefix_length:].cumsum(-1) - 1).clamp(min=0)
-    ids, attention, position = ids.to(vlm.device), attention.to(vlm.device), (begin[:, None] + offset).to(vlm.device)
+    count = len(branches)
+    begun, batch = begun or [0] * count, batch or count
+    limits = [limit] * count if isinstance(limit, int) else limit
     made: list[list[int]] = [[] for _ in range(count)]
     total = [0.0] * count
-    alive, ended = list(range(count)), [False] * count
-    for step in range(limit):
-        with decoding.over_tokens(alive) if step else decoding.over_prompts():
-            hidden = model(
-                input_ids=ids,
-                attention_mask=attention,
-                position_ids=position if vlm.images.rope_index is None else position.expand(3, -1, -1),
-                past_key_values=cache,
-                use_cache=True,
-                **vlm.token_types(ids),
-            ).last_hidden_state[:, -1]
-        logits = vlm.logits(hidden)
-        chosen = choose(logits, alive, step)
-        of_chosen = logits.log_softmax(-1).gather(-1, chosen[:, None])[:, 0]
-        for row, token, logprob in zip(alive, chosen.tolist(), of_chosen.tolist(), strict=True):
-            if not ended[row]:
-                made[row].append(token)
-                total[row] += logprob
-            ended[row] |= token == vlm.prompts.end_token_id
-        keep = [place for place, row in enumerate(alive) if not ended[row]]
-        if not keep or step == limit - 1:
-            break
-        ids, position = chosen[:, None], position[:, -1:] + 1
-        attention = torch.cat([attention, attention.new_ones(len(alive), 1)], 1)
-        if len(keep) <= 0.75 * len(alive):  # finished rows are dropped once it pays for the copy of the cache
-            index = torch.tensor(keep, device=vlm.device)
-            cache.batch_select_indices(index)
-            ids, position, attention = ids[index], position[index], attention[index]
-            alive = [alive[place] for place in keep]
+
+    def advance(fed: Fed, rows: list[int]) -> tuple[list[int], Tensor]:
+        """Choose a token for each row; returns the rows that go on, and their tokens, in the order of the cache."""
+        logits = vlm.logits(fed.hidden[:, -1])
+        chosen = choose(logits, rows, len(made[rows[0]]))
+        of_chosen = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+        # Ids are exact in double precision, and one transfer waits for the device once.
+        tokens, logprobs = torch.stack([chosen.double(), of_chosen.double()]).tolist()
+        alive = []
+        for place, (row, token, logprob) in enumerate(zip(rows, map(int, tokens), logprobs, strict=True)):
+            made[row].append(token)
+            total[row] += logprob
+            if token != vlm.prompts.end_token_id and len(made[row]) < limits[row]:
+                alive.append(place)
+        if len(alive) == len(rows) or not alive:
+            return (rows, chosen) if alive else ([], chosen[:0])
+        order = fed.keep(alive)
+        return [rows[place] for place in order], chosen[torch.tensor(order, device=chosen.device)]
+
+    going: Fed | None = None
+    rows, tokens = list[int](), torch.empty(0)
+    prefixes = Prefixes(vlm, batch)
+    waiting = 0  # the first branch that has not begun
+    while rows or waiting < count:
+        if waiting == count or (rows and going is not None and (2 * len(rows) > batch or not going.can_join)):
+            assert going is not None
+            going.step(tokens)
+            rows, tokens = advance(going, rows)
+            continue
+        stop = min(count, waiting + batch - len(rows))
+        stop = waiting + in_one_pass(vlm, images[waiting:stop])
+        part = slice(waiting, stop)
+        new = feed(vlm, images[part], branches[part], begun[part], max(limits[part]), prefixes)
+        new_rows, new_tokens = advance(new, list(range(waiting, stop)))
+        waiting = stop
+        if not rows:
+            going, rows, tokens = new, new_rows, new_tokens
+        elif new_rows:
+            assert going is not None
+            going.join(new)
+            rows, tokens = rows + new_rows, torch.cat([tokens, new_tokens])
     return [Decoded(tokens, logprob) for tokens, logprob in zip(made, total, strict=True)]
-
-
-def _fill_prefix(
-    vlm: VisionLanguageModel, prefixes: list[tuple[str | None, bool]], cache: Any, decoding: Decoding
-) -> None:
-    """Run prefixes (image, whether the guard corrupts it; all of one length) through the model, filling the cache."""
-    images = [image for image, _ in prefixes]
-    ids = torch.tensor([vlm.prefix(image) for image in images], device=vlm.device)
-    positions = vlm.prefix_positions(images).to(vlm.device)
-    inputs = vlm.image_inputs([image for image in images if image is not None])
-    with decoding.over_prefixes(ids, [corrupted for _, corrupted in prefixes]):
-        unwrap(vlm.model).base_model(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            **inputs,
-            **vlm.token_types(ids),
-        )

@@ -237,13 +237,32 @@ class Decoding:
             yield
 
     @contextmanager
-    def over_tokens(self, rows: Sequence[int]) -> Iterator[None]:
-        """A pass over one new token for each of these rows."""
+    def over_whole(self, ids: Tensor, prefixes: Sequence[int]) -> Iterator[None]:
+        """The pass over prefixes (of these lengths) and branches as one sequence each, left-padded [R, width]."""
         if self._guard is None or not any(self.flags):
             yield
             return
-        with self._guard.acting(self._vlm, Touched(self._guard.in_rows([self.flags[row] for row in rows], 1))):
+        own = torch.zeros(ids.shape, dtype=torch.bool)
+        touched = self._guard.in_prompts(self._vlm, self._prompts, self._starts, self.flags, self._width)
+        corrupted = list(touched.corrupted)
+        for row, (start, flag, length) in enumerate(zip(self._starts, self.flags, prefixes, strict=True)):
+            if flag:
+                own[row, start:] = True
+                prefix = torch.zeros(ids.shape[1], dtype=torch.bool)
+                prefix[start - length : start] = True
+                corrupted += self._guard.in_prefix(self._vlm, row, ids[row].cpu(), prefix)
+        with self._guard.acting(self._vlm, Touched(own, tuple(corrupted))):
             yield
+
+
+@contextmanager
+def over_tokens(vlm: VisionLanguageModel, flags: Sequence[bool]) -> Iterator[None]:
+    """A pass over one new token for each of some rows; ``flags``: on which of them the model's guard acts."""
+    if vlm.guard is None or not any(flags):
+        yield
+        return
+    with vlm.guard.acting(vlm, Touched(vlm.guard.in_rows(flags, 1))):
+        yield
 
 
 def template_tail(vlm: VisionLanguageModel) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mllmu_med.models.masks import attention_rule, row_masks
 from mllmu_med.models.rows import Layout
 
 
@@ -45,14 +46,15 @@ class AnswerNetwork(nn.Module):
         hidden: Tensor = output.last_hidden_state[layout.row, layout.column]
         return hidden
 
-    def mask(self, layout: Layout) -> Tensor:
-        """The 4-D attention mask in the form that the attention implementation takes."""
-        visible = layout.visible
+    def mask(self, layout: Layout) -> Any:
+        """The attention mask of the rows in the form that the attention implementation takes, see ``row_masks``."""
         model = unwrap(self.model)
-        if model.config._attn_implementation == "sdpa":
-            return visible
-        lowest = torch.finfo(model.dtype).min
-        return torch.zeros(visible.shape, dtype=model.dtype, device=visible.device).masked_fill(~visible, lowest)
+        config = model.config
+        image_token = getattr(config, "image_token_id", None)
+        implementation = config.get_text_config()._attn_implementation
+        return row_masks(
+            layout, attention_rule(config), -1 if image_token is None else image_token, implementation, model.dtype
+        )
 
     def logits(self, hidden: Tensor, head: nn.Module | None = None) -> Tensor:
         """Float32 logits [K, V] of hidden states [K, H], through the model's own head or another of its kind."""

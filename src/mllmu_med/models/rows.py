@@ -23,9 +23,14 @@ class Branch(NamedTuple):
     answer: tuple[int, ...]
     weights: tuple[float, ...] | None = None
 
+    @property
+    def fed(self) -> int:
+        """Positions behind the prefix. The last answer token takes none: nothing is predicted from it."""
+        return len(self.prompt) + len(self.answer) - 1
+
 
 class Row(NamedTuple):
-    """An image (or None) and the branches asked about it."""
+    """An image, several (:func:`~mllmu_med.models.images.together`) or None, and the branches asked about it."""
 
     image: str | None
     branches: tuple[Branch, ...]
@@ -39,6 +44,7 @@ class Layout:
         input_ids: [R, T]; right padding.
         segment: [R, T]; 0 prefix, 1… branch within the row, -1 padding.
         offset: [R, T]; position counted from the row's beginning for the prefix, from the prefix's end for a branch.
+        asked: [R, T] bool; the prefix and the branches' prompts, not answers and not padding.
         row, column: [K]; the place whose output predicts each answer token.
         target: [K]; the answer tokens.
         owner: [K]; which branch (in order of rows and branches) each answer token belongs to.
@@ -49,6 +55,7 @@ class Layout:
     input_ids: Tensor
     segment: Tensor
     offset: Tensor
+    asked: Tensor
     row: Tensor
     column: Tensor
     target: Tensor
@@ -62,13 +69,10 @@ class Layout:
         return Layout(**moved, branches=self.branches)
 
     @property
-    def visible(self) -> Tensor:
-        """Bool [R, 1, T, T]: query (rows) may see key (columns). Padding sees itself, so that no softmax is empty."""
-        length = self.input_ids.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=self.input_ids.device).tril()
-        query, key = self.segment[:, :, None], self.segment[:, None, :]
-        same = (query == key) | ((key == 0) & (query >= 0))
-        return (same & causal)[:, None]
+    def place(self) -> Tensor:
+        """[R, T]; index of each token in the sequence it stands for: the prefix and its own branch."""
+        prefix = (self.segment == 0).sum(1, keepdim=True)
+        return torch.where(self.segment > 0, self.offset + prefix, self.offset)
 
 
 def lay_out(rows: Sequence[Row], prefixes: Sequence[Sequence[int]], pad: int) -> Layout:
@@ -78,15 +82,13 @@ def lay_out(rows: Sequence[Row], prefixes: Sequence[Sequence[int]], pad: int) ->
         rows: at least one; every branch has a non-empty answer, and a row without a prefix has non-empty prompts.
         prefixes: the prefix tokens of each row.
         pad: id that fills the end of shorter rows.
-
-    The last answer token is never fed: nothing is predicted from it.
     """
     sizes = [
-        len(prefix) + sum(len(b.prompt) + len(b.answer) - 1 for b in row.branches)
-        for row, prefix in zip(rows, prefixes, strict=True)
+        len(prefix) + sum(branch.fed for branch in row.branches) for row, prefix in zip(rows, prefixes, strict=True)
     ]
     shape = (len(rows), max(sizes))
     ids, segment, offset = np.full(shape, pad), np.full(shape, -1), np.zeros(shape, dtype=np.int64)
+    asked = np.zeros(shape, dtype=bool)
     places: list[np.ndarray] = []
     targets: list[int] = []
     weights: list[float] = []
@@ -94,10 +96,12 @@ def lay_out(rows: Sequence[Row], prefixes: Sequence[Sequence[int]], pad: int) ->
     for r, (row, prefix) in enumerate(zip(rows, prefixes, strict=True)):
         start = len(prefix)
         ids[r, :start], segment[r, :start], offset[r, :start] = prefix, 0, np.arange(start)
+        asked[r, :start] = True
         for b, branch in enumerate(row.branches):
             tokens = branch.prompt + branch.answer[:-1]
             stop = start + len(tokens)
             ids[r, start:stop], segment[r, start:stop], offset[r, start:stop] = tokens, b + 1, np.arange(len(tokens))
+            asked[r, start : start + len(branch.prompt)] = True
             count = len(branch.answer)
             first = start + len(branch.prompt) - 1
             columns = np.arange(first, first + count)
@@ -110,6 +114,7 @@ def lay_out(rows: Sequence[Row], prefixes: Sequence[Sequence[int]], pad: int) ->
         input_ids=torch.from_numpy(ids),
         segment=torch.from_numpy(segment),
         offset=torch.from_numpy(offset),
+        asked=torch.from_numpy(asked),
         row=torch.from_numpy(row_index),
         column=torch.from_numpy(column),
         target=torch.tensor(targets),
@@ -122,6 +127,26 @@ def lay_out(rows: Sequence[Row], prefixes: Sequence[Sequence[int]], pad: int) ->
 def split_rows(rows: Sequence[Row]) -> list[Row]:
     """The plain path: every branch as a row of its own, in the same order."""
     return [Row(row.image, (branch,)) for row in rows for branch in row.branches]
+
+
+def fill_rows(lengths: Sequence[int], most: int, room: int) -> list[list[int]]:
+    """Places of branches in rows of at most ``most`` branches that take at most ``room`` positions together.
+
+    First-fit decreasing: the longest branch first, each into the first row with room for it, so few rows are needed and
+    they are of like length. Equal lengths keep their order; a branch longer than ``room`` stands alone.
+    """
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        need = lengths[place]
+        fitting = (row for row, free in enumerate(left) if need <= free and len(rows[row]) < most)
+        row = next(fitting, len(rows))
+        if row == len(rows):
+            rows.append([])
+            left.append(room)
+        rows[row].append(place)
+        left[row] -= need
+    return rows
 
 
 def chunk_rows(rows: Sequence[Row], branches: int) -> list[list[Row]]:

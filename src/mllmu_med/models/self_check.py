@@ -1,4 +1,8 @@
-"""Is the packed row exact for this model? Asked at load, answered by comparison with the model's own forward."""
+"""Is the packed row exact for this model, and the shared prefix? Asked at load, answered by the model's own forward.
+
+Asked are one image with several questions, another image, no image, and two images together: 4 packed rows, and 8
+branches behind 4 prefixes, against 8 forward passes of one short sequence each.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,26 @@ from PIL import Image
 from torch import Tensor
 
 from mllmu_med.errors import DataError
+from mllmu_med.models.images import together
 from mllmu_med.models.network import unwrap
+from mllmu_med.models.shared_prefix import Prefixes, teacher_forced
 from mllmu_med.models.vlm import Question, VisionLanguageModel, forward_arguments
 from mllmu_med.seeding import numpy_rng
 
 log = logging.getLogger("mllmu_med")
 
-QUESTIONS = (("What is shown?", "a small test image"), ("Is it large, and on which side?", "no"), ("Name it.", "noise"))
+FIRST, SECOND, BOTH = "0", "1", together("0", "1")
+ASKED = (
+    (FIRST, "What is shown?", "a small test image"),
+    (FIRST, "Is it large, and on which side?", "no"),
+    (FIRST, "Name it.", "noise"),
+    (SECOND, "What is shown?", "a small test image"),
+    (None, "What is shown?", "a small test image"),
+    (None, "Is it large, and on which side?", "no"),
+    (BOTH, "What is shown?", "a small test image"),
+    (BOTH, "Is it large, and on which side?", "no"),
+)
+_CANNOT = (DataError, RuntimeError, TypeError, ValueError, IndexError)
 
 
 def _picture(key: int) -> Image.Image:
@@ -26,35 +43,53 @@ def _picture(key: int) -> Image.Image:
 
 def reference_logits(vlm: VisionLanguageModel, question: Question) -> Tensor:
     """Logits [answer tokens, V] by the model's own public forward: one sequence, default mask, default positions."""
+    model = unwrap(vlm.model)
     branch = vlm.branch(question)
     prefix = vlm.prefix(question.image)
+    count = len(branch.answer)
     ids = torch.tensor([[*prefix, *branch.prompt, *branch.answer[:-1]]], device=vlm.device)
     inputs = {} if question.image is None else vlm.pixel_inputs([vlm.images.get(question.image)])
-    if "mm_token_type_ids" in forward_arguments(type(unwrap(vlm.model))):
-        inputs["mm_token_type_ids"] = (ids == vlm.prompts.image_token_id).long()
-    logits = unwrap(vlm.model)(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs).logits
-    result: Tensor = logits[0, len(prefix) + len(branch.prompt) - 1 :].float()
+    inputs |= vlm.token_types(ids)
+    if vlm.rule.bidirectional == "prompt":  # as its processor marks them: 0 what is asked, 1 what is answered
+        inputs["token_type_ids"] = (torch.arange(ids.shape[1], device=vlm.device) > ids.shape[1] - count).long()[None]
+    if "logits_to_keep" in forward_arguments(type(model)):
+        inputs["logits_to_keep"] = count
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs).logits
+    result: Tensor = logits[0, -count:].float()
     return result
 
 
 @torch.no_grad()
-def packing_difference(vlm: VisionLanguageModel, *, packed: bool) -> float:
-    """Largest difference of an answer token's log-probability between our path and the model's own forward, in nats."""
-    pictures = {str(k): _picture(k) for k in range(2)}
-    questions = [Question(image, q, a) for image in (*pictures, None) for q, a in QUESTIONS]
+def packing_difference(vlm: VisionLanguageModel, *, packed: bool, several: bool = True) -> float:
+    """Largest difference of an answer token's log-probability between our paths and the model's own forward, in nats.
+
+    Our paths are the row, which trains, and the branch behind a prefix's keys and values, which evaluates.
+
+    Args:
+        packed: several questions in a row, or the plain path.
+        several: whether two images together are asked about too.
+    """
+    pictures = {key: _picture(int(key)) for key in (FIRST, SECOND)}
+    questions = [Question(*asked) for asked in ASKED if several or asked[0] != BOTH]
     before, vlm.packed = vlm.packed, packed
     old_loader = vlm.images.loader
     vlm.attach_images(lambda image_id: pictures[image_id])
     try:
-        rows, order = vlm.rows(questions, len(QUESTIONS))
+        rows, order = vlm.rows(questions, len(questions))
         hidden, layout = vlm.hidden(rows)
-        ours = vlm.logits(hidden).log_softmax(-1).gather(-1, layout.target[:, None])[:, 0]
+        behind = teacher_forced(
+            vlm, [row.image for row in rows for _ in row.branches], [b for row in rows for b in row.branches],
+            Prefixes(vlm, len(questions)),
+        )  # fmt: skip
+        ours, shared = (
+            vlm.logits(states).log_softmax(-1).gather(-1, layout.target[:, None])[:, 0] for states in (hidden, behind)
+        )
         worst = 0.0
         for place, index in enumerate(order):
             theirs = reference_logits(vlm, questions[index]).log_softmax(-1)
-            mine = ours[layout.owner == place]
-            target = layout.target[layout.owner == place]
-            worst = max(worst, float((theirs.gather(-1, target[:, None])[:, 0] - mine).abs().max()))
+            own = layout.owner == place
+            expected = theirs.gather(-1, layout.target[own][:, None])[:, 0]
+            worst = max(worst, *(float((expected - mine[own]).abs().max()) for mine in (ours, shared)))
     finally:
         vlm.packed = before
         if old_loader is not None:
@@ -73,20 +108,36 @@ def tolerance(vlm: VisionLanguageModel) -> float:
 def check_packing(vlm: VisionLanguageModel) -> bool:
     """True if packed rows are exact; False, with one warning, if only the plain path is.
 
+    A family that cannot take two images in one prompt is held to one: asking about more is an error from then on.
+
     Raises:
         DataError: even the plain path disagrees with the model's own forward, so nothing computed here could be
         trusted.
     """
     kind = type(unwrap(vlm.model)).__name__
-    try:
-        difference = packing_difference(vlm, packed=True)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        log.warning("%s cannot take packed rows (%s); using the plain path", kind, str(error).splitlines()[0])
-    else:
-        if difference <= tolerance(vlm):
+    if vlm.rule.packable:
+        why = _objection(vlm, packed=True)
+        if why is None:
             return True
-        log.warning("packed rows differ by %.2g nats on %s; using the plain path, which is slower", difference, kind)
-    plain = packing_difference(vlm, packed=False)
-    if plain > tolerance(vlm):
-        raise DataError(f"{kind}: log-probabilities differ by {plain:.2g} nats from the model's own forward")
+    else:
+        why = "the images see the question, so no two questions can share them"
+    log.warning("%s takes no packed rows (%s); using the plain path, which is slower", kind, why)
+    if why := _objection(vlm, packed=False):
+        raise DataError(f"{kind}: {why}")
     return False
+
+
+def _objection(vlm: VisionLanguageModel, *, packed: bool) -> str | None:
+    """Why our path is not the model's own forward; None if it is. Settles whether the model takes several images."""
+    why: str | None = None
+    for several in (True, False):
+        vlm.images.takes_several = several
+        try:
+            difference = packing_difference(vlm, packed=packed, several=several)
+        except _CANNOT as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            continue
+        if difference <= tolerance(vlm):
+            return None
+        why = f"log-probabilities differ by {difference:.2g} nats from the model's own forward"
+    return why

@@ -85,7 +85,9 @@ def _whole_state(vlm: VisionLanguageModel) -> dict[str, Tensor] | None:
     }
 
 
-def load_trained(folder: str | Path, *, quantise: str | None = None, **options: Any) -> VisionLanguageModel:
+def load_trained(
+    folder: str | Path, *, quantise: str | None = None, apart: bool = False, **options: Any
+) -> VisionLanguageModel:
     """Load what ``save_trained`` wrote; adapters are merged in the precision of the weights, down the whole chain.
 
     Args:
@@ -93,37 +95,42 @@ def load_trained(folder: str | Path, *, quantise: str | None = None, **options: 
         quantise: ``int8`` or ``nf4``: hold the linear layers of the language model in this format. If the folder's own
             adapter was trained on weights of this format, it stays apart on them, as in training: only the models it
             stands on are merged before they are quantised. Otherwise everything is merged and the result quantised.
+        apart: the folder's own adapter stays apart on weights that are not quantised, too; the models it stands on are
+            merged. A folder that holds no adapter (a whole model, a guard) is loaded as without this.
         options: of ``load_model``.
 
     Returns:
-        a plain model, or one with the last adapter on quantised weights.
+        a plain model, or one with the last adapter apart.
 
     Raises:
         DataError: the folder is damaged.
-        UsageError: an unknown number format.
+        UsageError: an unknown number format, or an adapter that was trained on other weights cannot stay apart on
+            those of ``quantise``.
     """
     path = Path(folder)
     if (path / GUARD).is_file():
         return load_guarded(
             path, lambda parent: load_trained(parent, quantise=quantise or trained_format(parent), **options)
         )
-    if not (path / PARENT).is_file():
+    if not is_adapter(path):
         vlm = load_model(folder, **options)
         return vlm if quantise is None else quantise_language(vlm, quantise)
     from peft import PeftModel
 
     stored = _parent(path)
+    trained_so = quantise is not None and stored.get("quantised") == quantise
+    if apart and quantise is not None and not trained_so:
+        raise UsageError(f"{folder}: its adapter was not trained on {quantise} weights and cannot stay apart on them")
     if not list((path / ADAPTER).glob("*.safetensors")):
         raise DataError("holds no adapter in safetensors", file=path / ADAPTER)
     beside = path.parent / stored["parent"]
     vlm = load_trained(beside if beside.is_dir() else stored["parent"], **options)
     _load_beside(vlm, path / BESIDE)
-    apart = quantise is not None and stored.get("quantised") == quantise
-    if quantise is not None and apart:
+    if quantise is not None and trained_so:
         quantise_language(vlm, quantise)
     vlm.model = PeftModel.from_pretrained(vlm.model, str(path / ADAPTER), use_safetensors=True)
     vlm.network = AnswerNetwork(vlm.model)
-    if not apart:
+    if not (apart or trained_so):
         merge_adapter(vlm)
         if quantise is not None:
             quantise_language(vlm, quantise)
@@ -131,9 +138,14 @@ def load_trained(folder: str | Path, *, quantise: str | None = None, **options: 
     return vlm
 
 
+def is_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds an adapter and the name of the model it stands on, instead of a whole model."""
+    return (Path(folder) / PARENT).is_file()
+
+
 def trained_format(folder: str | Path) -> str | None:
     """Number format of the weights on which a folder's own adapter was trained; None: they were not quantised."""
-    if not (Path(folder) / PARENT).is_file():
+    if not is_adapter(folder):
         return None
     found = _parent(Path(folder)).get("quantised")
     return None if found is None else str(found)

@@ -125,7 +125,8 @@ class Errand:
         """What it takes; nothing is written and nobody is asked."""
         recipe = self.workshop.recipe
         grid = asked(asked_samples(self.workshop), probes=recipe.evaluate.probe_families, seed=recipe.seed)
-        prompts = [(Prompt(a.image, a.question), 1) for a in grid] + list(self._attacking())
+        different = dict.fromkeys(Prompt(a.image, a.question) for a in grid)
+        prompts = [(prompt, 1) for prompt in different] + list(self._attacking())
         return AskingPlan(
             folder=self.folder,
             server=str(self.served.address),

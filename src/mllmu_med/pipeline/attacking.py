@@ -1,4 +1,4 @@
-"""The stage that attacks one model, attack by attack; what is finished is kept when it is interrupted."""
+"""The stage that attacks one model, attack by attack; what is there already is not made again."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med.attacks.carry_out import carry_out
-from mllmu_med.attacks.interface import Attack, Attempt, Data, Subject
+from mllmu_med.attacks.interface import Attack, Attempt, Data, Subject, Tampering
 from mllmu_med.attacks.knowledge import attackers_data
-from mllmu_med.attacks.store import read_attempts, write_attempts
-from mllmu_med.folders import read_json, write_json
+from mllmu_med.attacks.store import carried, keep, read_attempts, take_over
+from mllmu_med.folders import read_json
 from mllmu_med.memory import peak_memory_mb
+from mllmu_med.models.groups import has_adapter
+from mllmu_med.models.store import is_adapter
 from mllmu_med.pipeline.evaluating import asked_samples
 from mllmu_med.pipeline.stage import Facts
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import make_attacks
 
 log = logging.getLogger("mllmu_med")
+
+_REFERENCES = ("theta0", "oracle")
 
 
 def attacks_of(workshop: Workshop) -> dict[str, Attack]:
@@ -42,48 +46,95 @@ def data_of(workshop: Workshop) -> Data:
     )
 
 
-def attack_model(workshop: Workshop, name: str, key: str, folder: Path) -> Facts:
-    """All attempts of all attacks on one model.
+class _UnderAttack:
+    """A row's model, loaded when an attack first needs it, and again for those that want its adapter apart."""
+
+    def __init__(self, workshop: Workshop, name: str, data: Data) -> None:
+        self.name, self._folder = name, workshop.output / "models" / name
+        self._workshop, self._data = workshop, data
+        adapted = "lora" in workshop.recipe.model.trainable.model_dump().values()
+        self._reference = name in _REFERENCES and adapted
+        self._subject: Subject | None = None
+
+    def wants_apart(self, attack: Attack) -> bool:
+        """Whether the attack meets the model with its own adapter beside the weights."""
+        wants = isinstance(attack, Tampering) and attack.apart and not self._reference
+        return wants and is_adapter(self._folder)
+
+    def subject(self, attack: Attack) -> Subject:
+        """The model as the attack meets it."""
+        apart = self.wants_apart(attack)
+        if self._subject is None or (apart and not has_adapter(self._subject.vlm)):
+            self._subject = None  # let go before the next one is loaded
+            vlm = self._workshop.load(self._folder, as_trained=True, apart=apart)
+            batch = self._workshop.recipe.evaluate.batch
+            self._subject = Subject(vlm, self._data, batch, reference=self._reference)
+        return self._subject
+
+
+def attack_model(workshop: Workshop, name: str, keys: Mapping[str, str], folder: Path) -> Facts:
+    """All attempts of all attacks on one model; those that are there already under the same key are taken over.
 
     Finished attacks are kept in ``.attacks-NAME`` beside the stage's folder until the stage is finished, so that an
     interruption loses one attack at most.
+
+    Args:
+        keys: attack → hash of everything its attempts depend on.
+        folder: where the attempts are written.
     """
-    data, attacks = data_of(workshop), attacks_of(workshop)
-    vlm = workshop.load(workshop.output / "models" / name, as_trained=True)
-    subject = Subject(vlm, data, workshop.recipe.evaluate.batch)
-    kept = _kept_folder(workshop.output / "attacks" / f".attacks-{name}", key)
-    seconds: dict[str, float] = {}
-    for title, attack in attacks.items():
-        path = kept / f"{title}.parquet"
-        facts = kept / f"{title}.json"
-        if not facts.is_file():
-            began = time.perf_counter()
-            attempts = carry_out(title, attack, subject, progress=f"{title} on {name}")
-            write_attempts(attempts, path)
-            # The last thing written: an attack with this file is finished.
-            write_json(
-                facts, {"seconds": round(time.perf_counter() - began, 3), "notes": subject.notes.pop(title, None)}
-            )
-        shutil.copyfile(path, folder / path.name)
-        seconds[title] = read_json(facts)["seconds"]
-    notes = {title: note for title in attacks if (note := read_json(kept / f"{title}.json")["notes"]) is not None}
-    shutil.rmtree(kept)
+    stage = workshop.output / "attacks" / name
+    data, attacks, kept = data_of(workshop), attacks_of(workshop), kept_attacks(stage, keys)
+    for title, place in kept.items():
+        log.info("%s on %s: kept", title, name)
+        take_over(place, folder, title)
+    unfinished, model = _unfinished(stage), _UnderAttack(workshop, name, data)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    # Those that want the adapter apart come last: the model is loaded twice at most.
+    to_do = [title for title in attacks if title not in kept]
+    for title in sorted(to_do, key=lambda one: model.wants_apart(attacks[one])):
+        _carry_out(title, attacks[title], model, keys[title], unfinished)
+        take_over(unfinished, folder, title)
+    noted = {title: read_json(folder / f"{title}.json") for title in attacks}
+    shutil.rmtree(unfinished)
     return {
-        "attacks": seconds,
-        "notes": notes,
+        "attacks": {title: note["seconds"] for title, note in noted.items()},
+        "notes": {title: note["notes"] for title, note in noted.items() if note["notes"] is not None},
         "targets": len(data.targets),
-        "peak_memory_mb": round(peak_memory_mb(vlm.device), 1),
+        "peak_memory_mb": max(note["peak_memory_mb"] for note in noted.values()),
     }
 
 
-def _kept_folder(folder: Path, key: str) -> Path:
-    """The folder of finished attacks, emptied where it belongs to another key."""
-    note = folder / "key.json"
-    if not note.is_file() or read_json(note) != {"key": key}:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write_json(note, {"key": key})
-    return folder
+def _carry_out(title: str, attack: Attack, model: _UnderAttack, key: str, folder: Path) -> None:
+    """Attempts of one attack, written to ``folder``. The model is in no hand but ``model``'s afterwards."""
+    subject = model.subject(attack)
+    began = time.perf_counter()
+    attempts = carry_out(title, attack, subject, progress=f"{title} on {model.name}")
+    keep(
+        folder,
+        title,
+        attempts,
+        key=key,
+        seconds=round(time.perf_counter() - began, 3),
+        notes=subject.notes.pop(title, None),
+        peak_memory_mb=round(peak_memory_mb(subject.vlm.device), 1),
+    )
+
+
+def kept_attacks(stage: Path, keys: Mapping[str, str]) -> dict[str, Path]:
+    """Attack → folder that holds its attempts under its key: an interrupted stage's, or the last finished one.
+
+    Args:
+        stage: folder of the stage, finished or not.
+        keys: attack → key.
+    """
+    places = (_unfinished(stage), stage)
+    found = ((name, place) for name, key in keys.items() for place in places if carried(place, name, key))
+    return dict(found)
+
+
+def _unfinished(stage: Path) -> Path:
+    """Where finished attacks wait for the end of their stage."""
+    return stage.with_name(f".attacks-{stage.name}")
 
 
 def row_attempts(workshop: Workshop, rows: list[str]) -> dict[str, dict[str, list[Attempt]]]:

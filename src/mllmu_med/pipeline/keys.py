@@ -126,13 +126,29 @@ class Keys:
             "evaluation", parent=model, evaluate=settings, **({} if behind is None else {"behind": behind})
         )
 
-    def attacks(self, model: str) -> str:
-        """The model, the attacks with their numbers, and what the attacker has."""
+    def attacks(self, model: str) -> dict[str, str]:
+        """Attack → key of its attempts: the model, the attack's own numbers, and what the attacker has.
+
+        Which other attacks the recipe names does not matter to it.
+        """
         recipe = self.recipe
-        given = {name: {k: str(v) for k, v in values.items()} for name, values in attack_arguments(recipe).items()}
         data = recipe.attack.model_dump(mode="json", exclude={"attacks"})
         asked = recipe.evaluate.model_dump(mode="json", include={"max_new_tokens", "part", "ordinary_samples"})
-        return self._key("attacks", parent=model, attacks=given, data=data, asked=asked)
+        return {
+            name: self._key(
+                "attack",
+                parent=model,
+                attack=name,
+                numbers={key: str(value) for key, value in given.items()},
+                data=data,
+                asked=asked,
+            )
+            for name, given in attack_arguments(recipe).items()
+        }
+
+    def attack_stage(self, model: str) -> str:
+        """All attacks on a model; their order does not matter."""
+        return self._key("attacks", parents=self.attacks(model))
 
     def states(self, model: str) -> str:
         """The model and whose states are taken."""

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from mllmu_med.errors import IntegrityError, Interrupted
-from mllmu_med.pipeline.stage import Stage
+from mllmu_med.pipeline.stage import Stage, took
 from mllmu_med.progress import Board, Event, drawing, log, send_progress
 from mllmu_med.recipe import Recipe
 
@@ -59,7 +59,7 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
                 error = future.exception()
                 if error is None:
                     done.add(stage.name)
-                    log.info("%s: %.1f s", stage.name, stage.facts()["seconds"])
+                    log.info("%s: %s", stage.name, took(stage.facts()))
                 elif failure is None:
                     failure = Interrupted(STOPPED) if stop and isinstance(error, BrokenProcessPool) else error
     if failure is not None:

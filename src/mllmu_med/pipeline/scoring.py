@@ -16,7 +16,7 @@ from mllmu_med.benchmark.sample import Sample
 from mllmu_med.evaluation.behaviour import gibberish_outputs
 from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.evaluation.outputs import Output
-from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, score_rows
+from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, measured_rows, score_rows
 from mllmu_med.evaluation.statistics import majority_baseline
 from mllmu_med.evaluation.verdicts import suppression_label
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
@@ -36,9 +36,9 @@ from mllmu_med.recipe import MethodSettings
 RESULTS_FORMAT = "mllmu-med/results/1"
 
 
-def row_outputs(workshop: Workshop, rows: list[str]) -> dict[str, list[Output]]:
-    """Stored outputs of each row."""
-    return {name: read_outputs(workshop.output / "evaluations" / name) for name in rows}
+def row_outputs(workshop: Workshop, rows: list[str], *, texts_only: bool = False) -> dict[str, list[Output]]:
+    """Stored outputs of each row; ``texts_only``: without likelihoods."""
+    return {name: read_outputs(workshop.output / "evaluations" / name, texts_only=texts_only) for name in rows}
 
 
 def write_results(workshop: Workshop, rows: list[str], folder: Path) -> Facts:
@@ -92,8 +92,9 @@ def scored_rows(
     attacks, attempts = attacks_of(workshop), attempts or {}
     by_id = {sample.id: sample for sample in samples}
     models, seed, bootstrap = workshop.output / "models", workshop.recipe.seed, workshop.recipe.evaluate.bootstrap
+    measured = measured_rows(by_id, outputs)
     more = sections(
-        samples, outputs, attempts, attacks, _base_outputs(workshop), seed=seed, bootstrap=bootstrap
+        samples, outputs, measured, attempts, attacks, _base_outputs(workshop), seed=seed, bootstrap=bootstrap
     )  # fmt: skip
     served = served_rows(workshop)
     rows = score_rows(
@@ -106,6 +107,7 @@ def scored_rows(
         },
         seed=seed,
         bootstrap=bootstrap,
+        measured=measured,
         attacked={name: judged(by_id, made, attacks) for name, made in attempts.items()},
         robust={
             probe_of(name, attempt.variant)
@@ -149,6 +151,7 @@ def row_info(workshop: Workshop, name: str) -> dict[str, Any]:
             "steps": training["steps"],
             "records": training["records"],
             "seconds": training["loop_seconds"],
+            "flops": training.get("flops"),
             "peak_memory_mb": training["peak_memory_mb"],
             "trainable_share": training["trainable_share"],
             "changed_share": changed_share(models / name, models / "theta0"),
@@ -220,7 +223,8 @@ def write_report(workshop: Workshop, folder: Path) -> Facts:
 
     results = read_json(workshop.output / "results" / "results.json")
     rows = [row["name"] for row in results["rows"] if (workshop.output / "evaluations" / row["name"]).is_dir()]
-    build_report(results, workshop.benchmark, row_outputs(workshop, rows), folder / "built")
+    said = row_outputs(workshop, rows, texts_only=True)
+    build_report(results, workshop.benchmark, said, folder / "built")
     built = folder / "built"
     for path in built.iterdir():
         if path.name != "manifest.json":

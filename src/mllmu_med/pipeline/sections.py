@@ -15,7 +15,7 @@ from mllmu_med.evaluation.calibration import calibration
 from mllmu_med.evaluation.distances import oracle_distances
 from mllmu_med.evaluation.exposure import exposure_by_class
 from mllmu_med.evaluation.membership import membership_results
-from mllmu_med.evaluation.metrics import Measured, all_metrics
+from mllmu_med.evaluation.metrics import Measured
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.private.detection import Told, class_figures, detect_spans
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, finite
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 def sections(
     samples: Sequence[Sample],
     outputs: Outputs,
+    measured: Mapping[str, Sequence[Measured]],
     attempts: Attempts,
     attacks: Mapping[str, Attack],
     base: Sequence[Output] | None,
@@ -49,13 +50,13 @@ def sections(
 
     Args:
         outputs: row → outputs, θ0's and the oracle's among them.
+        measured: the same with their metrics (:func:`~mllmu_med.evaluation.rows.measured_rows`).
         attempts: row → attack → attempts.
         attacks: the attacks by name.
         base: outputs of a model that has learnt no patient, for the membership attack that needs one.
         seed, bootstrap: of intervals.
     """
     by_id = {sample.id: sample for sample in samples}
-    measured = {row: all_metrics(by_id, own) for row, own in outputs.items()}
     used = [by_id[sample_id] for sample_id in sorted({one.sample.id for one in measured[ORACLE_ROW]})]
     clusters = memberships(used)
     drawn = resample(clusters, bootstrap, seed=seed) if bootstrap else None

@@ -14,8 +14,9 @@ from mllmu_med.errors import DataError
 from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.evaluation.sequence import Course, Visit, score_sequence
 from mllmu_med.folders import read_manifest
+from mllmu_med.models.features import SeenImages
 from mllmu_med.models.store import ADAPTER
-from mllmu_med.models.vlm import SeenImages, VisionLanguageModel
+from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.pipeline.requests import FORGET as FORGET
 from mllmu_med.pipeline.requests import Step, common_name, course_of, divide, is_row, shard_name, steps_of
 from mllmu_med.pipeline.workshop import Workshop
@@ -70,9 +71,9 @@ class RequestWorkshop(Workshop):
         first = self.step.number == 1
         return self.recipe.seed if first else derive(self.recipe.seed, "request", self.step.number)
 
-    def load(self, folder: str | Path, *, as_trained: bool = False) -> VisionLanguageModel:
+    def load(self, folder: str | Path, *, as_trained: bool = False, apart: bool = False) -> VisionLanguageModel:
         """See :meth:`Workshop.load`."""
-        return self._whole.load(folder, as_trained=as_trained)
+        return self._whole.load(folder, as_trained=as_trained, apart=apart)
 
     def with_images(self, vlm: VisionLanguageModel, seen: SeenImages | None = None) -> VisionLanguageModel:
         """See :meth:`Workshop.with_images`."""
@@ -174,6 +175,13 @@ def total_training(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "steps": done,
         "records": sum(training["records"] for training in every),
         "loop_seconds": round(sum(training["loop_seconds"] for training in every), 3),
+        "flops": _sum_of_known([training.get("flops") for training in every]),
         "peak_memory_mb": max(training["peak_memory_mb"] for training in every),
         "trainable_share": max(training["trainable_share"] for training in every),
     }
+
+
+def _sum_of_known(values: Sequence[float | None]) -> float | None:
+    """Their sum without those that nobody counted; None if nobody counted any."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

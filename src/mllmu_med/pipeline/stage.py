@@ -89,10 +89,15 @@ class Stage:
         facts: Facts = {"format": "mllmu-med/stage/1", "stage": self.name, "key": self.key}
         with staged(self.folder, facts) as folder:
             facts.update(self.make(folder))
-            facts["seconds"] = round(time.perf_counter() - began, 3)
-        log.info("%s: %.1f s", self.name, facts["seconds"])
+            facts.setdefault("seconds", round(time.perf_counter() - began, 3))  # of the making, where it was taken over
+        log.info("%s: %s", self.name, took(facts))
         return True
 
     def facts(self) -> Facts:
         """The manifest of the finished stage."""
         return read_manifest(self.folder)
+
+
+def took(facts: Facts) -> str:
+    """How long a stage took, in words."""
+    return f"{facts['seconds']:.1f} s" + (" when it was made; taken from the cache" if facts.get("cached") else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,6 @@ from mllmu_med.recipe import (
     MethodSettings,
     Recipe,
     StageSettings,
-    attack_arguments,
     benchmark_plan,
     make_method,
     make_source,
@@ -63,7 +63,7 @@ def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
     stages.append(_evaluation_stage(workshop, "base", keys.evaluation(keys.base), output))
     attacked = [(name, key) for name, key in models if is_row(name)] if recipe.attack.attacks else []
     for name, key in attacked:
-        stages.append(_attack_stage(workshop, name, keys.attacks(key), output))
+        stages.append(_attack_stage(workshop, name, key, keys, output))
     whole = {**recipe.to_dict(), "metaeval": None}  # pools are no rows
     looked_into = [(name, key) for name, key in models if is_row(name)] if recipe.inside else []
     for name, key in looked_into:
@@ -129,7 +129,7 @@ def _add_learning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
             from mllmu_med.pipeline.training import make_learnt
 
             check_requests(recipe, workshop.samples)
-            return make_learnt(workshop, which, settings, name, key, folder)
+            return reuse_or_make(key, folder, lambda: make_learnt(workshop, which, settings, name, key, folder), name)
 
         return make
 
@@ -161,7 +161,8 @@ def _add_controls(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
     def truncated(folder: Path) -> Facts:
         from mllmu_med.pipeline.training import make_truncated_retrain
 
-        return make_truncated_retrain(workshop, unlearn, "truncated_retrain", keys.truncated_retrain(), folder)
+        name, key = "truncated_retrain", keys.truncated_retrain()
+        return reuse_or_make(key, folder, lambda: make_truncated_retrain(workshop, unlearn, name, key, folder), name)
 
     add("collapse", "unlearn", keys.collapse(), f"{controls.collapse.steps} steps of ascent", collapse, "theta0")
     if controls.truncated_retrain:
@@ -257,16 +258,23 @@ def _evaluation_stage(workshop: Any, name: str, key: str, output: Path, *, model
     return Stage(f"evaluate {name}", "evaluate", folder, key, "every sample and probe", make, (model or name,), threads)
 
 
-def _attack_stage(workshop: Any, name: str, key: str, output: Path) -> Stage:
-    def make(folder: Path) -> Facts:
+def _attack_stage(workshop: Any, name: str, model: str, keys: Keys, output: Path) -> Stage:
+    own, folder = keys.attacks(model), output / "attacks" / name
+
+    def make(made: Path) -> Facts:
         from mllmu_med.pipeline.attacking import attack_model
 
-        return attack_model(workshop, name, key, folder)
+        return attack_model(workshop, name, own, made)
 
-    threads, count = lane_threads(workshop.recipe), len(attack_arguments(workshop.recipe))
-    folder = output / "attacks" / name
-    size = "1 attack" if count == 1 else f"{count} attacks"
-    return Stage(f"attack {name}", "evaluate", folder, key, size, make, (name,), threads)
+    size = "1 attack" if len(own) == 1 else f"{len(own)} attacks"
+    key, threads = keys.attack_stage(model), lane_threads(workshop.recipe)
+    stage = Stage(f"attack {name}", "evaluate", folder, key, size, make, (name,), threads)
+    if stage.reason() is None:
+        return stage
+    from mllmu_med.pipeline.attacking import kept_attacks
+
+    kept = len(kept_attacks(folder, own))
+    return replace(stage, estimate=f"{size}, {kept} of them kept") if kept else stage
 
 
 def _inside_stages(workshop: Any, name: str, model: str, keys: Keys, output: Path) -> list[Stage]:

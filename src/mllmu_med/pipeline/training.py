@@ -31,6 +31,7 @@ from mllmu_med.seeding import permutation
 from mllmu_med.training.backward import StepLoss
 from mllmu_med.training.budget import BudgetSettings
 from mllmu_med.training.checkpoints import Checkpoints
+from mllmu_med.training.cost import Counter
 from mllmu_med.training.examples import corpus, learning_questions
 from mllmu_med.training.feeding import UnlearnSettings as Feeding
 from mllmu_med.training.learn import LearnSettings, answer_loss, learn
@@ -131,7 +132,7 @@ def learn_samples(
     loop = loop_settings(settings, math.ceil(min(settings.steps, passes / per_step)))
     where = checkpoints(workshop, name, key)
     log = learn(
-        vlm, questions, loop, LearnSettings(settings.batch, settings.branches), seed=seed,
+        vlm, questions, loop, LearnSettings(settings.batch, settings.branches, settings.most_positions), seed=seed,
         title=f"learn {name}", checkpoints=where,
     )  # fmt: skip
     return {**training_facts(log, counts, log.steps * per_step, vlm), "questions": len(questions)}
@@ -160,10 +161,14 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
     loop = replace(loop_settings(settings, settings.steps), learning_rate=recipe.learn.original.learning_rate)
 
     def loss_of(chosen: list[int]) -> StepLoss:
-        return {"loss": answer_loss(vlm, [questions[i] for i in chosen], settings.branches)}
+        return {"loss": answer_loss(vlm, [questions[i] for i in chosen], settings.branches, settings.most_positions)}
 
     where = checkpoints(workshop, name, key)
-    log = optimise(vlm, loop, draw, loss_of, title=name, seed=recipe.seed, checkpoints=where)
+    log = optimise(
+        vlm, loop, draw, loss_of, title=name, seed=recipe.seed, checkpoints=where,
+        images_of=lambda chosen: [questions[i].image for i in chosen],
+        cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
+    )  # fmt: skip
     save_trained(vlm, folder, "base")
     return training_facts(log, counts, log.steps * size * settings.gradient_accumulation, vlm)
 

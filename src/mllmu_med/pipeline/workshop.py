@@ -11,10 +11,11 @@ from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.errors import UsageError
 from mllmu_med.evaluation.probe_images import attach_benchmark
+from mllmu_med.models.features import SeenImages
 from mllmu_med.models.groups import GroupCount, Lora, log_groups, set_trainable, trainable_share
 from mllmu_med.models.quantised import quantise_language
 from mllmu_med.models.store import load_trained, trained_format
-from mllmu_med.models.vlm import SeenImages, VisionLanguageModel
+from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.recipe import ModelSettings, OptimiserSettings, Recipe, TrainableSettings
 from mllmu_med.training.distributed import torchrun_processes
 from mllmu_med.training.loop import TrainingLog
@@ -33,6 +34,7 @@ def loop_settings(settings: OptimiserSettings, steps: int, *, log_every: int = 1
         clip=settings.clip,
         accumulation=settings.gradient_accumulation,
         precision="bf16" if settings.precision == "bfloat16" else "no",
+        gradient_checkpointing=settings.gradient_checkpointing,
         checkpoint_every=settings.checkpoint_every,
         log_every=log_every,
     )
@@ -41,7 +43,8 @@ def loop_settings(settings: OptimiserSettings, steps: int, *, log_every: int = 1
 class Workshop:
     """Loads models for the stages of one run; one model at a time is in use.
 
-    The images a model has preprocessed, and their features where the vision side is unchanged, go on to the next model.
+    The images a model has preprocessed, and their features where the vision side is unchanged, go on to the next model;
+    features and references are kept in the user's cache on disk as well (:mod:`mllmu_med.caches`).
     """
 
     def __init__(self, recipe: Recipe, output: Path) -> None:
@@ -90,20 +93,21 @@ class Workshop:
         model = self.recipe.model
         return {"dtype": model.dtype, "packing": model.packing, "device": self.device}
 
-    def load(self, folder: str | Path, *, as_trained: bool = False) -> VisionLanguageModel:
+    def load(self, folder: str | Path, *, as_trained: bool = False, apart: bool = False) -> VisionLanguageModel:
         """Load a model that finds the benchmark's images; the model loaded before is let go first.
 
         As a start for further training all adapters are merged (``trainable`` quantises what they are merged into).
         ``as_trained``: as the folder's own training saw it, an adapter on quantised weights apart from them; whoever
-        asks the model wants this one.
+        asks the model wants this one. ``apart``: its own adapter beside unquantised weights, too.
         """
         seen = None if self._last is None else self._last.seen_images()
         self._last = None
         quantise = trained_format(folder) if as_trained else None
-        return self.with_images(load_trained(folder, quantise=quantise, **self.options), seen)
+        return self.with_images(load_trained(folder, quantise=quantise, apart=apart, **self.options), seen)
 
     def with_images(self, vlm: VisionLanguageModel, seen: SeenImages | None = None) -> VisionLanguageModel:
         """Attach the benchmark's images, as an earlier model has ``seen`` them if there was one."""
+        vlm.kept = True
         vlm.cache_features(True)
         if seen is None:
             attach_benchmark(vlm, self.benchmark)
@@ -140,6 +144,7 @@ def training_facts(
             "steps": log.steps,
             "records": records,
             "loop_seconds": round(log.seconds, 3),
+            "flops": log.flops,
             "peak_memory_mb": round(log.peak_memory_mb, 1),
             "stopped": log.stopped,
             "trainable_share": trainable_share(counts),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mllmu_med.recipe.components import attack_arguments, benchmark_plan, make_attacks, make_method, make_source
+from mllmu_med.recipe.evaluate_settings import EvaluateSettings
 from mllmu_med.recipe.loading import find_recipe, load_recipe, shipped_recipes
 from mllmu_med.recipe.settings import (
     EmbeddedSettings,
-    EvaluateSettings,
     LearnSettings,
     LoraSettings,
     MethodSettings,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+
+from mllmu_med.recipe.base_settings import Settings
 
 
-class AttackChoice(BaseModel):
+class AttackChoice(Settings):
     """One attack: its name, and what differs from its own numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: str
     """Attack, see `mllmu-med ls attacks`."""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
     """The attack's own numbers, e.g. `{draws: 64}`."""
 
 
@@ -25,10 +25,8 @@ def _choices(value: object) -> object:
     return [{"name": one} if isinstance(one, str) else one for one in value]
 
 
-class AttackSettings(BaseModel):
+class AttackSettings(Settings):
     """Which attacks are carried out on every row, and what the attacker has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     attacks: Annotated[Literal["all"] | tuple[AttackChoice, ...], BeforeValidator(_choices)] = ()
     """`all`, or a list of names or mappings, e.g. `[few_shot, {name: sampling, parameters: {draws: 64}}]`. None unless

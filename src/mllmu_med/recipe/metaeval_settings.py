@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import NonNegativeInt
+
+from mllmu_med.recipe.base_settings import Settings
 
 if TYPE_CHECKING:
     from mllmu_med.recipe.settings import Recipe
@@ -13,10 +15,8 @@ STEPS = (1.0, 0.75, 1.25)
 """Models of a pool take these shares of the steps of θ0 or the oracle, in turn."""
 
 
-class MetaevalSettings(BaseModel):
+class MetaevalSettings(Settings):
     """Pools of models by which metrics are judged (`mllmu-med metaeval`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     models: NonNegativeInt = 0
     """Models trained with the forget set, and as many without it; 0: no pools."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,6 +19,8 @@ from pydantic import (
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import digest
 from mllmu_med.recipe.attack_settings import AttackSettings
+from mllmu_med.recipe.base_settings import Settings
+from mllmu_med.recipe.evaluate_settings import ControlSettings, EvaluateSettings
 from mllmu_med.recipe.metaeval_settings import MetaevalSettings
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -51,14 +52,6 @@ RESERVED_ROWS = (
     "keyword_filter", "prompt_wrapper",
 )  # fmt: skip
 PAPER_METHODS = ("ga", "grad_diff", "kl_min", "idk", "llmu", "npo")
-
-
-class Settings(BaseModel):
-    """Base of every block: unknown keys are refused, values never change, NaN and infinity are no numbers."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
-    )
 
 
 class SourceSettings(Settings):
@@ -173,6 +166,12 @@ class OptimiserSettings(Settings):
     """Batches per optimiser step; a step sees `batch` times as many samples."""
     precision: Precision = "float32"
     """Number format of the forward and backward pass (bfloat16 = autocast)."""
+    gradient_checkpointing: bool = False
+    """true: the backward pass computes each layer again instead of keeping what it holds: a third more work, memory of
+    one layer instead of all."""
+    most_positions: PositiveInt | None = None
+    """Most positions of one forward pass; the rows of a larger step go through in parts, which the backward pass
+    computes again, with the same gradients for every method. null = all in one pass."""
     checkpoint_every: NonNegativeInt = 500
     """Steps between checkpoints from which an interrupted stage resumes; 0 = none."""
 
@@ -238,6 +237,9 @@ class UnlearnSettings(OptimiserSettings):
     """Retain questions per step, for methods that use them."""
     branches: PositiveInt = 4
     """Most questions of one image that share a pass."""
+    per_image: PositiveInt = 1
+    """Most questions of one image drawn side by side for a step. Only questions of one image share a pass, so with
+    large images and several questions about each, 4 is several times as fast as 1; batches are less varied."""
     retain_share: Share = 1.0
     """Share of the retained groups the method may use; the unused ones show what forgetting costs."""
     retain_weight: NonNegativeFloat | None = None
@@ -274,58 +276,8 @@ class MethodSettings(UnlearnSettings):
     """Method, see `mllmu-med ls methods`; with add-ons as in `npo+gu`."""
     row: Name
     """Name of its folder and of its row in every table; the method's name unless given. Unique within a recipe."""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
     """The method's own numbers, e.g. `{beta: 0.1}`, and those of its add-ons, e.g. `{gu: {history: 4}}`."""
-
-
-ProbeFamily = Literal[
-    "paraphrase", "prefix", "blank", "mismatched", "generic", "variant", "other", "unburned", "language", "neighbour"
-]
-
-
-class EvaluateSettings(Settings):
-    """How the models are asked and scored."""
-
-    max_new_tokens: PositiveInt = 48
-    """Longest answer, in tokens."""
-    batch: PositiveInt = 128
-    """Questions answered at once. Does not change the answers."""
-    bootstrap: NonNegativeInt = 1000
-    """Bootstrap resamples (over patients and images) behind each 95 % interval; 0 = no intervals."""
-    probes: Literal["all", "original"] | list[ProbeFamily] = "all"
-    """Held-out ways to ask for what is to be forgotten: `all`, a list of families, or `original`: none."""
-
-    @property
-    def probe_families(self) -> tuple[str, ...]:
-        """The families that are asked."""
-        if self.probes == "original":
-            return ()
-        return get_args(ProbeFamily) if self.probes == "all" else tuple(self.probes)
-
-    part: Literal["test", "validation"] = "test"
-    """What is asked beside forget and retain set; `validation` is for tuning, the test part stays untouched."""
-    ordinary_samples: PositiveInt = 300
-    """Most ordinary samples asked of each subset, in whole groups; patients and injected facts are always all asked."""
-
-
-class CollapseSettings(Settings):
-    """The control that every score must reject: a model destroyed by gradient ascent."""
-
-    steps: PositiveInt = 40
-    """Optimiser steps of ascent."""
-    learning_rate: PositiveFloat = 3e-3
-    """Constant learning rate of ascent."""
-
-
-class ControlSettings(Settings):
-    """Rows that stand in every table beside the methods."""
-
-    collapse: CollapseSettings = CollapseSettings()
-    """A destroyed model."""
-    truncated_retrain: bool = True
-    """Retraining from the base model, stopped at the cost of the methods: what every method must beat."""
-    more: bool = False
-    """Also gibberish, θ0 with shuffled weights, a keyword filter, and θ0 told by a prompt to keep silent."""
 
 
 class Recipe(Settings):
@@ -339,7 +291,7 @@ class Recipe(Settings):
     """Seed of everything that is drawn."""
     source: SourceSettings = SourceSettings()
     """The dataset."""
-    benchmark: dict[str, Any] = {}
+    benchmark: dict[str, Any] = Field(default={})
     """What is injected and how it is split: the fields of `BenchmarkPlan`."""
     model: ModelSettings = ModelSettings()
     """The model."""

@@ -188,7 +188,9 @@ STRATA_METRICS = (
     (Subset.HOLDOUT, "all", "span_recall"),
     (Subset.FORGET_PRIVACY, Stratum.PRIVATE_IMAGE, "membership_auc"),
 )
-COSTS = ("steps", "records", "seconds", "peak_memory_mb", "trainable_share", "changed_share", "share_of_oracle")
+COSTS = (
+    "steps", "records", "seconds", "flops", "peak_memory_mb", "trainable_share", "changed_share", "share_of_oracle",
+)  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 

@@ -12,24 +12,18 @@ from transformers import (
     Idefics3ImageProcessorPil,
     Idefics3Processor,
     LlamaConfig,
-    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
 )
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 
-from mllmu_med.models.embedded import CHAT_TEMPLATE, Architecture, build_embedded, train_tokenizer
+from mllmu_med.models.embedded import CHAT_TEMPLATE, Architecture, build_embedded
 from mllmu_med.models.store import save_model
+from mllmu_med.testing.tiny_families import MORE_FAMILIES, TEXT, TEXTS, retag
 
-TEXTS = [
-    "What is shown in the image?", "Is there a nodule on the left side?", "The patient is Maria Lopez, MRN 482913.",
-    "chest X-ray", "abdominal CT", "yes", "no", "How many lesions are visible? two", "555-0123", "1961-04-17",
-] * 4  # fmt: skip
-TEXT = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 2048, "initializer_range": 0.1,
-}  # fmt: skip
+__all__ = ["FAMILIES", "SMALL", "TEXTS", "save_idefics3", "save_llava", "save_qwen2_5_vl"]
+
 SMALL = Architecture(
     vision_hidden=32,
     vision_intermediate=64,
@@ -47,21 +41,13 @@ def save_llava(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _retag(tokenizer: PreTrainedTokenizerFast, extra: dict[str, str]) -> PreTrainedTokenizerFast:
-    tokenizer.add_special_tokens({"extra_special_tokens": list(extra.values())})
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer.backend_tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="<|im_end|>",
-        unk_token="<unk>", extra_special_tokens=extra, clean_up_tokenization_spaces=False,
-    )  # fmt: skip
-
-
 def save_idefics3(folder: Path, seed: int = 0) -> Path:
     """An Idefics3 (the class of SmolVLM)."""
     extra = {
         "image_token": "<image>", "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>",
         "end_of_utterance_token": "<end_of_utterance>",
     }  # fmt: skip
-    tokenizer = _retag(train_tokenizer(TEXTS, 400), extra)
+    tokenizer = retag(extra)
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": tokenizer.eos_token_id}
     vision = {
         "hidden_size": 32,
@@ -93,7 +79,7 @@ def save_qwen2_5_vl(folder: Path, seed: int = 0) -> Path:
     """A Qwen2.5-VL, saved without a full processor: it owns a video processor, which needs torchvision."""
     extra = {"image_token": "<|image_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>",
              "video_token": "<|video_pad|>"}  # fmt: skip
-    tokenizer = _retag(train_tokenizer(TEXTS, 400), extra)
+    tokenizer = retag(extra)
     tokenizer.chat_template = CHAT_TEMPLATE.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in extra.items()}
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
@@ -124,4 +110,5 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "llava": save_llava,
     "idefics3": save_idefics3,
     "qwen2_5_vl": save_qwen2_5_vl,
+    **MORE_FAMILIES,
 }

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from itertools import accumulate
+from typing import Any, cast
 
 from torch import Tensor
 
+from mllmu_med.methods.chunked import DeferredLogits
 from mllmu_med.methods.interface import Answers, Batch, Needs
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.feeding import Pairs, StepQuestions
+from mllmu_med.training.forward import answer_states, deferred_logits, is_large_step, placed
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def answer_batch(
     pairs: Pairs | None = None,
     number: int = 0,
     state: Mapping[str, Tensor] | None = None,
+    most_positions: int | None = None,
 ) -> Batch:
     """One step's answers.
 
@@ -50,6 +55,7 @@ def answer_batch(
         pairs: levels and noised questions.
         number: of the optimiser step.
         state: the method's.
+        most_positions: most positions of one forward pass (:mod:`mllmu_med.training.forward`); None = no bound.
     """
     pairs = pairs or Pairs()
     named: dict[str, Sequence[Question]] = {
@@ -61,33 +67,33 @@ def answer_batch(
         "corrections": step.corrections,
         "anchors": step.anchors,
     }
-    made = grouped_answers(vlm, named, references.layers if Needs.LAYERS in needs else (), branches)
+    made = grouped_answers(vlm, named, references.layers if Needs.LAYERS in needs else (), branches, most_positions)
     theta0 = references.theta0
     for name in ("refusals", "normals", "alternates", "corrections"):
         if name in made:
-            of = _owners(step.forget, getattr(pairs, name))
-            made[name] = replace(made[name], of=made[name].target.new_tensor(of))
+            of = placed(_owners(step.forget, getattr(pairs, name)), made[name].target.device)
+            made[name] = replace(made[name], of=of)
             if Needs.OTHERS_LOGPROB in needs:
                 made[name] = replace(made[name], reference_logprob=theta0.logprob(named[name]))
     extra: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}, "anchors": {}}
     if Needs.REFERENCE_LOGPROB in needs:
         extra["forget"]["reference_logprob"] = theta0.logprob(step.forget)
     if Needs.FORGET_REFERENCE in needs:
-        extra["forget"]["reference_logits"] = theta0.logits(step.forget)
+        extra["forget"]["reference_logits"] = reference_logits(vlm, theta0, step.forget, made["forget"])
     if Needs.NOISED in needs:
         extra["forget"]["noised_logits"] = theta0.logits([pairs.noised[q] for q in step.forget])
     if Needs.REINFORCED in needs and references.reinforced is not None:
         extra["forget"]["reinforced_logits"] = references.reinforced.logits(step.forget)
     if Needs.RETAIN_REFERENCE in needs and step.retain:
-        extra["retain"]["reference_logits"] = theta0.logits(step.retain)
+        extra["retain"]["reference_logits"] = reference_logits(vlm, theta0, step.retain, made["retain"])
     if step.anchors:
-        extra["anchors"]["reference_logits"] = theta0.logits(step.anchors)
+        extra["anchors"]["reference_logits"] = reference_logits(vlm, theta0, step.anchors, made["anchors"])
     for name in ("forget", "retain"):
         questions = named[name]
         if not questions:
             continue
         if Needs.HIERARCHY in needs:
-            extra[name]["level"] = made[name].target.new_tensor([pairs.levels[q] for q in questions])
+            extra[name]["level"] = placed([pairs.levels[q] for q in questions], made[name].target.device)
         if Needs.LAYERS in needs:
             extra[name]["lens"] = vlm.lens
         if Needs.REFERENCE_LAYERS in needs:
@@ -102,40 +108,56 @@ def answer_batch(
 
 
 def grouped_answers(
-    vlm: VisionLanguageModel, groups: Mapping[str, Sequence[Question]], layers: Sequence[int], branches: int
+    vlm: VisionLanguageModel,
+    groups: Mapping[str, Sequence[Question]],
+    layers: Sequence[int],
+    branches: int,
+    most_positions: int | None = None,
 ) -> dict[str, Answers]:
-    """Answers of named groups of questions, from one forward pass; empty groups are left out."""
+    """Answers of named groups of questions, from one forward pass; empty groups are left out.
+
+    Where the tokens of a group lie is worked out on the host, and nothing is read back from the device.
+    """
     questions = [q for group in groups.values() for q in group]
-    rows, order = vlm.rows(questions, branches)
-    hidden, inner, layout = vlm.hidden_layers(rows, layers)
-    logits = vlm.logits(hidden)
-    position = [0] * len(order)
-    for place, index in enumerate(order):
-        position[index] = place
+    states = answer_states(vlm, questions, branches, layers=layers, most_positions=most_positions)
+    # All groups through the head at once, or each group in parts of its own where the vocabulary is large.
+    logits = None if is_large_step(vlm, len(states.hidden)) else vlm.logits(states.hidden)
+    place_of = {index: place for place, index in enumerate(states.order)}
     # Token indices of each branch, in the order of the questions, so that groups are contiguous and match the cache.
-    counts = layout.owner.bincount(minlength=layout.branches).tolist()
-    starts = [0]
-    for count in counts:
-        starts.append(starts[-1] + count)
+    starts = [0, *accumulate(states.counts)]
+    device = states.hidden.device
     made: dict[str, Answers] = {}
     first = 0
     for name, group in groups.items():
-        places = [position[first + i] for i in range(len(group))]
+        places = [place_of[first + i] for i in range(len(group))]
         first += len(group)
         if not places:
             continue
-        tokens = [t for place in places for t in range(starts[place], starts[place + 1])]
-        owner = [i for i, place in enumerate(places) for _ in range(counts[place])]
-        pick = layout.target.new_tensor(tokens)
+        pick = placed([t for place in places for t in range(starts[place], starts[place + 1])], device)
+        counts = [states.counts[place] for place in places]
+        own = deferred_logits(vlm, states.hidden[pick], counts) if logits is None else logits[pick]
         made[name] = Answers(
-            logits=logits[pick],
-            target=layout.target[pick],
-            owner=layout.target.new_tensor(owner),
-            weight=layout.weight[pick],
+            logits=cast(Tensor, own),
+            target=states.target[pick],
+            owner=placed([i for i, count in enumerate(counts) for _ in range(count)], device),
+            weight=states.weight[pick],
             records=len(group),
-            layers={layer: states[pick] for layer, states in inner.items()} if layers else None,
+            layers={layer: values[pick] for layer, values in states.inner.items()} if layers else None,
         )
     return made
+
+
+def reference_logits(
+    vlm: VisionLanguageModel, cache: ReferenceCache, questions: Sequence[Question], answers: Answers
+) -> Tensor:
+    """A reference's logits [K, V] on the answers; deferred, in the same parts, where the answers' own are."""
+    if not isinstance(answers.logits, DeferredLogits):
+        return cache.logits(questions)
+    parts, start = [], 0
+    for taken in answers.logits.answers:
+        parts.append(partial(cache.logits, questions[start : start + taken]))
+        start += taken
+    return cast(Tensor, DeferredLogits(parts, answers.logits.counts, answers.logits.answers))
 
 
 def _owners(forget: Sequence[Question], beside: Mapping[Question, Sequence[Question]]) -> list[int]:
@@ -144,7 +166,9 @@ def _owners(forget: Sequence[Question], beside: Mapping[Question, Sequence[Quest
 
 def _none_like(answers: Answers) -> Answers:
     """Answers of no record, in the types of others: sums over them are 0."""
-    logits, target = answers.logits[:0], answers.target[:0]
+    # The whole of deferred logits is not asked for to take nothing of it.
+    deferred = isinstance(answers.logits, DeferredLogits)
+    logits, target = answers.weight.new_zeros(0, 1) if deferred else answers.logits[:0], answers.target[:0]
     return Answers(
         logits, target, target, answers.weight[:0], records=0, of=target, reference_logprob=logits[:, 0],
         reference_logits=logits.detach(),

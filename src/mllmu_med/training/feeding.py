@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,6 +50,8 @@ class UnlearnSettings:
         phrasings: most further wordings of each forget record that are unlearnt too; None = all.
         reinforce_steps, reinforce_rate: the further training on the forget set, for the methods that need it.
         statistics_records: most records of each side from which gradient statistics are made.
+        per_image: most questions of one image that are drawn side by side for a step.
+        most_positions: most positions of one forward pass (:mod:`mllmu_med.training.forward`); None = no bound.
     """
 
     forget_batch: int = 6
@@ -63,6 +65,8 @@ class UnlearnSettings:
     reinforce_steps: int = 40
     reinforce_rate: float = 5e-4
     statistics_records: int = 128
+    per_image: int = 1
+    most_positions: int | None = None
 
 
 @dataclass
@@ -101,6 +105,14 @@ class StepQuestions(NamedTuple):
     corrections: Sequence[Question] = ()
     anchors: Sequence[Question] = ()
     number: int = 0
+
+    @property
+    def images(self) -> list[str | None]:
+        """The images of all its questions."""
+        groups = (
+            self.forget, self.retain, self.refusals, self.normals, self.alternates, self.corrections, self.anchors,
+        )  # fmt: skip
+        return [question.image for group in groups for question in group]
 
 
 def usable_retain(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
@@ -193,10 +205,16 @@ class Feeder:
     def __init__(self, pairs: Pairs, settings: UnlearnSettings, seed: int) -> None:
         self.pairs = pairs
         self.forget, self.retain = pairs.every_forget, pairs.every_retain
-        self._draw_forget = balanced(_indices(pairs.forget), settings.forget_batch, seed, "forget")
+        self._draw_forget = balanced(
+            _indices(pairs.forget), settings.forget_batch, seed, "forget",
+            together=settings.per_image, group_of=_image_of(self.forget),
+        )  # fmt: skip
         self._draw_retain = None
         if self.retain:
-            self._draw_retain = balanced(_indices(pairs.retain), settings.retain_batch, seed, "retain")
+            self._draw_retain = balanced(
+                _indices(pairs.retain), settings.retain_batch, seed, "retain",
+                together=settings.per_image, group_of=_image_of(self.retain),
+            )  # fmt: skip
 
     def forget_of(self, number: int) -> list[int]:
         """Indices of a batch's forget questions, of all processes together."""
@@ -224,6 +242,11 @@ class Feeder:
             beside(pairs.anchors),
             number,
         )
+
+
+def _image_of(questions: Sequence[Question]) -> Callable[[int], Hashable]:
+    """Index → what shares a packed row: the image, or the question itself where there is none."""
+    return lambda index: index if questions[index].image is None else questions[index].image
 
 
 def _indices(strata: Sequence[Sequence[Question]]) -> list[list[int]]:

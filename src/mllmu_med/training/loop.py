@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mllmu_med.errors import Interrupted, MedError
+from mllmu_med.errors import Interrupted, MedError, UsageError
 from mllmu_med.memory import peak_memory_mb
+from mllmu_med.models.network import unwrap
 from mllmu_med.models.sharding import apart, clip_gradients, own_rank
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.progress import bar
@@ -20,11 +23,16 @@ from mllmu_med.seeding import derive
 from mllmu_med.training.backward import Backward, StepLoss
 from mllmu_med.training.budget import RetainBudget
 from mllmu_med.training.checkpoints import Checkpoints, TrainableParameters
+from mllmu_med.training.cost import Counter
 from mllmu_med.training.distributed import agreed, average_gradients, averaged
 from mllmu_med.training.interrupts import graceful_stop
+from mllmu_med.training.prefetch import decoded_ahead
 from mllmu_med.training.settings import LoopSettings
 
 B = TypeVar("B")
+
+COUNTED = "cost"
+"""Where a checkpoint holds what was counted."""
 
 
 @dataclass
@@ -38,6 +46,8 @@ class TrainingLog:
         peak_memory_mb: of the process (CPU) or the device (CUDA).
         stopped: why it ended early, or None.
         trained: how many parameters trained.
+        flops: floating-point operations of the steps (:mod:`mllmu_med.training.cost`), those before an interruption
+            included; of this process, where there are several. None = nobody counted.
     """
 
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -46,6 +56,7 @@ class TrainingLog:
     peak_memory_mb: float = 0.0
     stopped: str | None = None
     trained: int = 0
+    flops: float | None = None
 
 
 def optimise(
@@ -63,6 +74,8 @@ def optimise(
     state: dict[str, Tensor] | None = None,
     after: Callable[[StepLoss], None] | None = None,
     budget: RetainBudget | None = None,
+    images_of: Callable[[B], Iterable[str | None]] | None = None,
+    cost: Counter | None = None,
 ) -> TrainingLog:
     """Minimise ``loss_of(batch_of(i))["loss"]`` with AdamW.
 
@@ -78,6 +91,8 @@ def optimise(
         state: tensors that checkpoints hold beside weights and moments; changed in place.
         after: told each step's scalars, means over its batches and over all processes, before the next step.
         budget: ends the training, with the last weights that were within it.
+        images_of: batch → images it shows, which are then decoded beside the steps before.
+        cost: counts the steps.
 
     Raises:
         MedError: the loss is not finite; the step is named.
@@ -110,19 +125,30 @@ def optimise(
     )
     log, first = TrainingLog(trained=sum(p.numel() for p in parameters.values())), 0
     recent: list[StepLoss] = []
+    state = {} if state is None else state
     vlm.model.train()
     began = time.perf_counter()
     devices = [vlm.device] if vlm.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), graceful_stop() as stop, bar(title, settings.steps) as progress:
+    with (
+        torch.random.fork_rng(devices),
+        layers_recomputed(vlm, settings.gradient_checkpointing),
+        nullcontext() if cost is None else cost.counting(),
+        decoded_ahead(vlm, _images(batch_of, images_of), settings.steps * settings.accumulation) as reach,
+        graceful_stop() as stop,
+        bar(title, settings.steps) as progress,
+    ):
         # Each process drops out its own; the first one what a single process would.
         torch.manual_seed(derive(seed, "dropout", *filter(None, [own_rank()])))
         if checkpoints is not None and (found := checkpoints.load(parameters, optimizer, state)) is not None:
             first, log.curve = found
+            if cost is not None and COUNTED in state:
+                cost.restore(state[COUNTED])
         progress.advance(first)
         for step in range(first, settings.steps):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step)
             numbers = range(step * settings.accumulation, (step + 1) * settings.accumulation)
+            reach(numbers.start)
             scalars = averaged(_mean(backward([batch_of(number) for number in numbers], optimizer, step)))
             recent.append(scalars)
             clip_gradients(parameters.values(), settings.clip)
@@ -155,6 +181,8 @@ def optimise(
             if last and not stopping:
                 break
             if checkpoints is not None and (stopping or settings.checkpoint_due(log.steps)):
+                if cost is not None:
+                    state[COUNTED] = cost.state()
                 checkpoints.save(log.steps, parameters, optimizer, log.curve, state)
             if stopping:
                 where = "resume with the same command" if checkpoints is not None else "nothing of this stage was kept"
@@ -163,7 +191,40 @@ def optimise(
     log.steps = max(log.steps, first)
     log.seconds = time.perf_counter() - began
     log.peak_memory_mb = peak_memory_mb(vlm.device)
+    log.flops = None if cost is None else cost.flops
     return log
+
+
+@contextmanager
+def layers_recomputed(vlm: VisionLanguageModel, enabled: bool) -> Iterator[None]:
+    """Within the block, if enabled, a layer that trains keeps its input only and is computed again going backward.
+
+    Raises:
+        UsageError: the model's class cannot do it.
+    """
+    if not enabled:
+        yield
+        return
+    from torch.utils.checkpoint import checkpoint
+
+    model = unwrap(vlm.model)
+    if not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"{type(model).__name__} has no layers that could be computed again; set gradient_checkpointing to false"
+        )
+    # Not ``gradient_checkpointing_enable``: it also makes the inputs require gradients, for good, which only the
+    # reentrant kind needs, and which would send the backward pass through a frozen tower.
+    model._set_gradient_checkpointing(True, partial(checkpoint, use_reentrant=False))
+    try:
+        yield
+    finally:
+        model._set_gradient_checkpointing(False)
+
+
+def _images(
+    batch_of: Callable[[int], B], images_of: Callable[[B], Iterable[str | None]] | None
+) -> Callable[[int], Iterable[str | None]] | None:
+    return None if images_of is None else lambda number: images_of(batch_of(number))
 
 
 def trainable_parameters(vlm: VisionLanguageModel) -> TrainableParameters:

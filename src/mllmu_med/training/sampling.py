@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from mllmu_med.models.vlm import Question
 from mllmu_med.seeding import permutation
@@ -77,25 +77,45 @@ def _windows(rows: Sequence[list[int]], size: int) -> Iterator[list[list[int]]]:
         yield held
 
 
-def balanced(strata: Sequence[Sequence[int]], count: int, seed: int, name: str) -> Callable[[int], list[int]]:
+def balanced(
+    strata: Sequence[Sequence[int]],
+    count: int,
+    seed: int,
+    name: str,
+    *,
+    together: int = 1,
+    group_of: Callable[[int], Hashable] | None = None,
+) -> Callable[[int], list[int]]:
     """Draw ``count`` indices a step, the same number from each stratum (in turn), each stratum by its own shuffles.
 
-    Every member of a stratum occurs once before any occurs twice. Returns step → indices.
+    Every member of a stratum occurs once before any occurs twice. ``together`` > 1: at most so many members of one
+    group (``group_of`` index, e.g. its image) are drawn side by side, and the strata take turns after so many.
+    Returns step → indices.
     """
     strata = [list(stratum) for stratum in strata if stratum]
     if not strata:
         raise ValueError("nothing to draw from")
     shuffles: dict[tuple[int, int], list[int]] = {}
 
+    def shuffled(which: int, epoch: int) -> list[int]:
+        order = [strata[which][i] for i in permutation(len(strata[which]), seed, name, which, epoch)]
+        if together == 1 or group_of is None:
+            return order
+        groups: dict[Hashable, list[int]] = {}
+        for index in order:
+            groups.setdefault(group_of(index), []).append(index)
+        blocks = [group[at : at + together] for group in groups.values() for at in range(0, len(group), together)]
+        return [index for i in permutation(len(blocks), seed, name, which, epoch, "groups") for index in blocks[i]]
+
     def draw(step: int) -> list[int]:
         chosen = []
         for place in range(step * count, (step + 1) * count):
-            which, turn = place % len(strata), place // len(strata)
-            stratum = strata[which]
-            epoch, index = divmod(turn, len(stratum))
+            block, within = divmod(place, together)
+            which, turn = block % len(strata), block // len(strata) * together + within
+            epoch, index = divmod(turn, len(strata[which]))
             if (which, epoch) not in shuffles:
-                shuffles[which, epoch] = permutation(len(stratum), seed, name, which, epoch)
-            chosen.append(stratum[shuffles[which, epoch][index]])
+                shuffles[which, epoch] = shuffled(which, epoch)
+            chosen.append(shuffles[which, epoch][index])
         return chosen
 
     return draw

@@ -20,6 +20,8 @@ class LoopSettings:
         clip: largest gradient norm.
         accumulation: batches per optimiser step.
         precision: ``no`` (as the weights are) or ``bf16`` (autocast).
+        gradient_checkpointing: keep each layer's input only and compute the layer again in the backward pass: a third
+            more work, memory of one layer instead of all.
         checkpoint_every: steps between resumable checkpoints (rounded up to the next entry of the curve); 0 = none.
         log_every: steps between entries of the curve.
     """
@@ -33,6 +35,7 @@ class LoopSettings:
     clip: float = 1.0
     accumulation: int = 1
     precision: str = "no"
+    gradient_checkpointing: bool = False
     checkpoint_every: int = 500
     log_every: int = 10
 

@@ -23,8 +23,10 @@ from mllmu_med.training.answers import References, answer_batch
 from mllmu_med.training.backward import RuledBackward, StepLoss, loss_parts
 from mllmu_med.training.budget import BudgetSettings, RetainBudget
 from mllmu_med.training.checkpoints import Checkpoints, TrainableParameters
+from mllmu_med.training.cost import Counter
 from mllmu_med.training.distributed import own_share, processes
 from mllmu_med.training.feeding import Feeder, Pairs, StepQuestions, UnlearnSettings, pair_questions, usable_retain
+from mllmu_med.training.forward import refuse_parts
 from mllmu_med.training.loop import TrainingLog, forward_precision, optimise, trainable_parameters
 from mllmu_med.training.reinforce import reinforced_outputs
 from mllmu_med.training.scope import focused, parameterised
@@ -70,6 +72,7 @@ def unlearn(
     if not forget:
         return TrainingLog(stopped="nothing to forget")
     check_support(vlm, method)
+    refuse_parts(vlm, settings.most_positions)
     retain = usable_retain(retain, settings.retain_share, seed)
     needs = method.needs
     own_share(range(settings.forget_batch), "forget_batch")  # refused here, before anything costly
@@ -97,6 +100,7 @@ def unlearn(
             batch = answer_batch(
                 vlm, step, needs, references, settings.branches,
                 pairs=pairs, number=step.number // loop.accumulation, state=_part(state, "method/"),
+                most_positions=settings.most_positions,
             )  # fmt: skip
             return method.loss(batch)
 
@@ -118,6 +122,7 @@ def unlearn(
         log = optimise(
             vlm, loop, feeder, lambda step: loss_parts(loss_of(step)), title=title, seed=seed, checkpoints=checkpoints,
             diverged=method.diverged, parameters=parameters, backward=backward, state=state, after=after, budget=keeper,
+            images_of=lambda step: step.images, cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
         )  # fmt: skip
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))
@@ -167,7 +172,8 @@ def make_references(
     if (Needs.RETAIN_REFERENCE in needs or kept) and feeder.retain:
         steps = range(loop.steps * loop.accumulation)
         seen = dict.fromkeys(i for step in steps for i in feeder.retain_of(step))
-        cache.fill([feeder.retain[i] for i in seen], hidden=Needs.RETAIN_REFERENCE in needs, layers=kept)
+        drawn = [feeder.retain[i] for i in seen]
+        cache.fill(drawn, hidden=Needs.RETAIN_REFERENCE in needs, layers=kept, among=feeder.retain)
     reinforced = None
     if Needs.REINFORCED in needs:
         reinforced = reinforced_outputs(vlm, parameters, feeder.forget, settings, loop, seed)

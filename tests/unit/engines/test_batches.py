@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from mllmu_med.engines import likelihoods as module
 from mllmu_med.engines.in_process import InProcess
-from mllmu_med.models.generation import Prompt
+from mllmu_med.models.generation import PIECE, Prompt
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 
 TEXTS = ("Is it normal?", "What is shown in the image?", "Who is it?", "Phone?", "Born?", "Which organ is this?")
@@ -34,12 +35,15 @@ def test_a_planned_batch_alone_is_planned_as_it_is(vlm: VisionLanguageModel, see
     assert sum(map(len, told)) == len(set(asked)), "equal questions are in one pass once"
     for one in told:
         assert engine.plan_likelihoods(one, detailed) == [list(range(len(one)))]
-        assert vlm.rows(one, 8)[1] == list(range(len(one))), "and its rows are laid out in this order"
+    assert max(map(len, told)) <= PIECE * batch
 
     prompts = [Prompt(q.image, q.question) for q in asked]
     plan = engine.plan_answers(prompts)
     assert sorted(place for places in plan for place in places) == list(range(len(prompts)))
-    assert max(map(len, plan)) <= batch
+    assert max(map(len, plan)) <= PIECE * batch
+    assert len(plan) == -(-len(prompts) // (PIECE * batch))
+    about = [{prompts[place].image for place in places} for places in plan]
+    assert sum(map(len, about)) <= len(set().union(*about)) + len(plan) - 1, "image by image"
     for places in plan:
         assert engine.plan_answers([prompts[place] for place in places]) == [list(range(len(places)))]
 
@@ -53,9 +57,23 @@ def test_samples_are_planned_by_their_draws(llava: VisionLanguageModel) -> None:
         assert sorted(p for places in engine.plan_samples(prompts, draws) for p in places) == list(range(20))
 
 
-def test_details_nobody_wants_are_few(llava: VisionLanguageModel) -> None:
-    """Questions with details come first, so that they share passes with one another."""
+def test_details_are_computed_for_those_who_want_them(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = [Question(image, text, "no") for text in TEXTS for image in ("a", "b", "c", "wide")]
     detailed = {question for question in asked if question.image in ("b", "wide")}
-    plan = InProcess(llava, 6).plan_likelihoods(asked, detailed)
-    assert [sum(asked[place] in detailed for place in places) for places in plan] == [6, 6, 0, 0]
+    made = []
+    whole = module._details
+
+    def counted(hidden, logprobs, target, counts):  # type: ignore[no-untyped-def]
+        made.append(len(counts))
+        assert sum(counts) == len(hidden) == len(logprobs) == len(target)
+        return whole(hidden, logprobs, target, counts)
+
+    monkeypatch.setattr(module, "_details", counted)
+    found = InProcess(llava, 6).likelihoods(asked, detailed=detailed)
+    assert sum(made) == len(detailed) == 12
+    assert [one.detail is not None for one in found] == [question in detailed for question in asked]
+    alone = InProcess(llava, 1).likelihoods(asked, detailed=asked)
+    for one, other in zip(found, alone, strict=True):
+        assert one.detail is None or one.detail.expected == pytest.approx(other.detail.expected, abs=1e-3)

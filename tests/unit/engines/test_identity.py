@@ -52,7 +52,7 @@ CHANGES: dict[str, Callable[[VisionLanguageModel], object]] = {
     "precision": lambda vlm: vlm.model.to(torch.bfloat16),
     "packing": lambda vlm: setattr(vlm, "packed", not vlm.packed),
     "quantised": lambda vlm: quantise_language(vlm, "int8"),
-    "a template": lambda vlm: vlm.prompts._text.update({False: ("Say: ", "")}),
+    "a template": lambda vlm: vlm.prompts._rendered.update({False: ("Say: ", "")}),
     "an image size": lambda vlm: setattr(vlm.images.image_processor, "size", {"height": 9, "width": 9}),
     "a layer's constant": lambda vlm: setattr(
         next(m for m in vlm.model.modules() if hasattr(m, "variance_epsilon")), "variance_epsilon", 0.1

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mllmu_med.engines import in_process
+from mllmu_med.engines import in_process, likelihoods
 from mllmu_med.engines.answer_store import JOURNAL, AnswerStore
 from mllmu_med.engines.in_process import InProcess
 from mllmu_med.engines.interface import Detail, Likelihood
 from mllmu_med.engines.stored import _ANSWER, _LIKELIHOOD, Stored
 from mllmu_med.errors import Interrupted
 from mllmu_med.folders import canonical_json, parse_json
-from mllmu_med.models.generation import Answer, Prompt
+from mllmu_med.models import generation
+from mllmu_med.models.generation import Answer, Known, Prompt
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.testing.pictures import picture
 from mllmu_med.training.learn import answer_loss
@@ -45,6 +46,13 @@ class Counted:
             return function(*args, **named)  # type: ignore[operator]
 
         return counting
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is a piece of work, so that few questions make several."""
+    for module in (generation, in_process, likelihoods):
+        monkeypatch.setattr(module, "PIECE", 1)
 
 
 @pytest.fixture
@@ -153,9 +161,29 @@ def test_what_makes_another_question_of_it(
         assert counted.answers == calls, "the old weights have the old answers"
     elif change == "limit":
         assert counted.answers == 2 * calls, "every batch"
+    elif change == "batch":
+        assert engine.held == 0, "all are in other company"
     else:
         assert counted.answers > calls, "what is touched is asked"
         assert engine.held > held, "and the batches it is not in are not"
+
+
+def test_what_is_known_of_an_answer_makes_another_question_of_it(
+    llava: VisionLanguageModel, store: AnswerStore, counted: Counted
+) -> None:
+    """It decides who is generated in whose company, and the first log-probabilities of the confidence."""
+    engine, prompt = Stored(InProcess(llava, 3), store), PROMPTS[0]
+    [told] = engine.likelihoods([Question(prompt.image, prompt.question, "chest X-ray")])
+    said = {
+        logprobs: engine.answers([prompt._replace(known=Known("chest X-ray", logprobs))], max_new_tokens=4)[0]
+        for logprobs in (told.logprobs[:1], told.logprobs[:2], (told.logprobs[0] - 1.0,))
+    }
+    assert counted.answers == 3
+    assert len(set(said.values())) == 3
+    for logprobs, answer in said.items():
+        again = [prompt._replace(known=Known("chest X-ray", logprobs))]
+        assert engine.answers(again, max_new_tokens=4) == [answer]
+    assert counted.answers == 3
 
 
 def test_answers_come_in_the_order_of_the_prompts(llava: VisionLanguageModel, store: AnswerStore) -> None:

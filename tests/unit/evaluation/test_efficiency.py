@@ -49,3 +49,15 @@ def test_the_cost_grows_with_tokens_and_with_what_trains() -> None:
     assert costs == sorted(set(costs))
     assert training_flops([Part(N, N, 2 * T)]) == 2 * training_flops([Part(N, N, T)])
     assert training_flops([]) == forward_flops([]) == 0
+
+
+def test_counted_backward_passes_take_the_place_of_one_each() -> None:
+    assert training_flops([Part(N, N, T, backward=T)]) == training_flops([Part(N, N, T)])
+    assert training_flops([Part(N, N, T, backward=2 * T)]) == (2 + 2 * 4) * N * T  # a rule on two sides
+    assert training_flops([Part(N, N, 2 * T, backward=T)]) == (2 * 2 + 4) * N * T  # one pass forward was for nothing
+    assert training_flops([Part(N, N, T, backward=0)]) == forward_flops([Part(N, N, T)])
+    attended = Part(0, 0, T, layers=1, width=8, context=3, backward=2 * T)
+    assert training_flops([attended]) == 5 * attended.attention
+    again = training_flops([Part(N, N, T, backward=2 * T)], recomputed=True)
+    assert again == (2 + 2 * (4 + 2)) * N * T
+    assert training_flops([Part(N, N, 0, backward=0)]) == 0

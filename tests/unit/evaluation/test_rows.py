@@ -12,6 +12,7 @@ import pytest
 
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.errors import DataError, UsageError
+from mllmu_med.evaluation import rows as rows_module
 from mllmu_med.evaluation.behaviour import refuse_all_outputs
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.rows import finite, score_rows
@@ -260,6 +261,18 @@ def test_the_row_that_lacks_an_output_is_named_even_if_it_is_theta0(world) -> No
     given = {"theta0": world.outputs(world.original)[8:], "oracle": world.outputs(world.oracle)}
     with pytest.raises(DataError, match="row 'theta0' has no output"):
         score_rows(world.samples, given, {}, seed=0)
+
+
+def test_what_is_measured_already_is_not_measured_again(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"oracle": world.outputs(world.oracle), "theta0": world.outputs(world.original)}
+    expected = score_rows(world.samples, given, {}, seed=0, bootstrap=10)
+    measured = rows_module.measured_rows({sample.id: sample for sample in world.samples}, given)
+    counted: list[int] = []
+    whole = rows_module.all_metrics
+    monkeypatch.setattr(rows_module, "all_metrics", lambda s, o: [counted.append(1), whole(s, o)][1])
+    assert score_rows(world.samples, given, {}, seed=0, bootstrap=10, measured=measured) == expected
+    assert len(counted) == 1, "the row that refuses everything is made here"
+    assert [row["name"] for row in expected] == ["theta0", "oracle", "refuse_all"]
 
 
 def test_samples_that_nobody_was_asked_about_are_left_out(world) -> None:

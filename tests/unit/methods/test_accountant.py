@@ -9,10 +9,7 @@ from scipy.integrate import quad
 
 from mllmu_med.errors import UsageError
 from mllmu_med.methods.privacy_accountant import ORDERS, renyi, spent, uses
-
-
-def close(value: object) -> object:
-    return pytest.approx(value, rel=1e-12)
+from tests.unit.methods.worked_example import close
 
 
 def test_duo_accountant_without_sampling_is_the_gaussian_mechanism() -> None:

@@ -25,13 +25,9 @@ from mllmu_med.training.learn import LearnSettings, answer_loss, learn
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.unlearn import unlearn
 from tests.invariant.jobs import FORGET, RETAIN
-from tests.unit.methods.worked_example import LN2, RETAIN_REFERENCE, batch, logits_of
+from tests.unit.methods.worked_example import LN2, RETAIN_REFERENCE, batch, close, logits_of
 
 SMALL = UnlearnSettings(forget_batch=3, retain_batch=4, branches=2, statistics_records=6)
-
-
-def close(value: object) -> object:
-    return pytest.approx(value, rel=1e-12)
 
 
 def leveled(forget: tuple[int, int], retain: tuple[int, int], whole: Batch | None = None) -> Batch:

@@ -24,7 +24,7 @@ from mllmu_med.training.unlearn import unlearn
 from tests.invariant.jobs import FORGET, RETAIN
 from tests.unit.methods import objective_checks as checks
 from tests.unit.methods.worked_example import FORGET as SAID
-from tests.unit.methods.worked_example import FORGET_THETA0, KL, LN2, NOISED, batch, logits_of
+from tests.unit.methods.worked_example import FORGET_THETA0, KL, LN2, NOISED, batch, close, logits_of
 
 LN3, LN5, LN7 = math.log(3), math.log(5), math.log(7)
 MADE: dict[str, Objective] = {
@@ -34,10 +34,6 @@ MADE: dict[str, Objective] = {
 NAMES = tuple(MADE)
 ON_THE_ANSWER = ("flat", "vgid", "whp")
 PROBABLE = (3 / 8, 1 / 8)  # mean token probabilities of the two forget answers; of the refusals 1/2 and 1/4
-
-
-def close(value: float) -> object:
-    return pytest.approx(value, rel=1e-12)
 
 
 def at_theta0(**changes: Any) -> Any:

@@ -16,17 +16,13 @@ from mllmu_med.methods.objectives.dpo import DPO, AltPO, preference
 from mllmu_med.methods.objectives.preference import NPO, negative_preference
 from mllmu_med.methods.objectives.sim_npo import SimNPO
 from tests.unit.methods import objective_checks as checks
-from tests.unit.methods.worked_example import BESIDE, FORGET, LN2, TARGET, answers, batch, logits_of
+from tests.unit.methods.worked_example import BESIDE, FORGET, LN2, TARGET, answers, batch, close, logits_of
 
 MADE: dict[str, Objective] = {
     "dpo": DPO(beta=0.5), "alt_po": AltPO(beta=0.5), "sim_npo": SimNPO(beta=2.0, delta=0.5, forget_weight=0.75)
 }  # fmt: skip
 NAMES = tuple(MADE)
 PAIRED: dict[str, type[DPO] | type[AltPO]] = {"dpo": DPO, "alt_po": AltPO}
-
-
-def close(value: float) -> object:
-    return pytest.approx(value, rel=1e-12)
 
 
 def gradient(objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

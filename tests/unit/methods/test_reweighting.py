@@ -15,15 +15,11 @@ from mllmu_med.methods.objectives.ascent import GradientAscent
 from mllmu_med.methods.objectives.reweighting import WGA, SatImp, weighted_ascent
 from mllmu_med.methods.objectives.unlikelihood import Unlikelihood
 from tests.unit.methods import objective_checks as checks
-from tests.unit.methods.worked_example import LN2, TARGET, answers, batch
+from tests.unit.methods.worked_example import LN2, TARGET, answers, batch, close
 
 MADE: dict[str, Objective] = {"wga": WGA(), "sat_imp": SatImp(beta1=2.0, beta2=0.5), "unlikelihood": Unlikelihood()}
 NAMES = tuple(MADE)
 SAID = torch.tensor([1 / 2, 1 / 4, 1 / 8], dtype=torch.float64)
-
-
-def close(value: float) -> object:
-    return pytest.approx(value, rel=1e-12)
 
 
 def pull(weights: Tensor) -> Tensor:

@@ -17,11 +17,7 @@ from tests.invariant.jobs import FORGET, RETAIN
 from tests.unit.methods import objective_checks as checks
 from tests.unit.methods.worked_example import FORGET as SAID
 from tests.unit.methods.worked_example import FORGET_THETA0 as THETA0
-from tests.unit.methods.worked_example import LN2, batch, logits_of
-
-
-def close(value: float) -> object:
-    return pytest.approx(value, rel=1e-12)
+from tests.unit.methods.worked_example import LN2, batch, close, logits_of
 
 
 def gradients(method: SCRUB, step: int) -> tuple[float, float]:

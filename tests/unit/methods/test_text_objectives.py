@@ -23,7 +23,7 @@ from mllmu_med.training.unlearn import unlearn
 from tests.invariant.jobs import FORGET, RETAIN
 from tests.unit.methods import objective_checks as checks
 from tests.unit.methods.worked_example import FORGET as SAID
-from tests.unit.methods.worked_example import LN2, answers, batch, logits_of
+from tests.unit.methods.worked_example import LN2, answers, batch, close, logits_of
 
 MADE: dict[str, Objective] = {
     "correct": Correction(beta=0.5, correction_weight=1.5), "fact_erasure": FactErasure(),
@@ -35,10 +35,6 @@ ERASING: dict[str, type[FactErasure] | type[InputRephrasing]] = {
     "fact_erasure": FactErasure, "input_rephrasing": InputRephrasing
 }  # fmt: skip
 FEEDING = UnlearnSettings(forget_batch=3, retain_batch=4, branches=3)
-
-
-def close(value: float) -> object:
-    return pytest.approx(value, rel=1e-12)
 
 
 # --- values

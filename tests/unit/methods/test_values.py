@@ -22,12 +22,9 @@ from tests.unit.methods.worked_example import (
     RETAIN_REFERENCE,
     answers,
     batch,
+    close,
     logits_of,
 )
-
-
-def close(value: object) -> object:
-    return pytest.approx(value, rel=1e-12)
 
 
 def parts(loss: Loss) -> tuple[float, float, float | None]:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -116,3 +117,15 @@ def batch(dtype: torch.dtype = torch.float64) -> Batch:
         corrections=beside(dtype),
         anchors=answers(logits_of(RETAIN).to(dtype), reference=RETAIN_REFERENCE),
     )
+
+
+def forget_of(distributions: object, owner: tuple[int, ...] = (0, 0, 1)) -> Batch:
+    """The worked example with these distributions on the forget answers, and these owners of the tokens."""
+    whole = batch()
+    forget = replace(answers(logits_of(distributions)), owner=torch.tensor(owner), records=max(owner) + 1)  # type: ignore[arg-type]
+    return whole._replace(forget=forget)
+
+
+def close(value: object) -> object:
+    """Equal but for rounding in float64."""
+    return pytest.approx(value, rel=1e-12)

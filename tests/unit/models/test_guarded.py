@@ -2,92 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mllmu_med.errors import DataError
 from mllmu_med.methods.guards.eco import ECO
 from mllmu_med.methods.guards.filter import SAID_INSTEAD, AnswerFilter, forms
-from mllmu_med.methods.guards.interface import Guard, Known, Memory
-from mllmu_med.methods.guards.logit_mask import LogitMask
-from mllmu_med.methods.guards.scope import ScopedGuard, fit_line
-from mllmu_med.methods.guards.steer import Steering
-from mllmu_med.models.anatomy import anatomy, model_facts, recorded_outputs
+from mllmu_med.methods.guards.interface import Known
+from mllmu_med.models.anatomy import anatomy, recorded_outputs
 from mllmu_med.models.generation import Prompt, _decode, generate
 from mllmu_med.models.groups import Lora, set_trainable
-from mllmu_med.models.guard_store import GUARD, TENSORS, attach, load_guarded, save_guard
-from mllmu_med.models.guarded import PromptKey, prompt_states, template_tail
+from mllmu_med.models.guard_store import attach
+from mllmu_med.models.guarded import prompt_states, template_tail
 from mllmu_med.models.rows import Branch, Row, split_rows
-from mllmu_med.models.store import load_trained, save_model
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from tests.conftest import picture
 from tests.invariant.cases import ASKED, mixed
 from tests.invariant.jobs import weights_digest
-
-Load = Callable[[str], VisionLanguageModel]
-FLAGGED = (1, 2, 4, 5)  # of ASKED: two of the four questions about image "a", one about "wide", one without an image
-LIMIT = 6
-
-GUARDS: dict[str, Guard] = {
-    "logit_mask": LogitMask(),
-    "eco": ECO(dims=None, strength=2.0),
-    "eco-first": ECO(classifier="logistic"),
-    "eco-zero-image": ECO(corruption="zero", dims=None, image=True),
-    "eco-noise-image": ECO(dims=None, strength=2.0, image=True),
-    "steer": Steering(layer_index=1, strength=1.0),
-    "steer-all": Steering(layer_index=0, strength=1.0, gated=False),
-}
-SCOPED = [name for name, guard in GUARDS.items() if isinstance(guard, ScopedGuard) and name != "steer-all"]
-
-
-def keys(vlm: VisionLanguageModel) -> list[PromptKey]:
-    return [(image, vlm.prompts.branch_tokens(question, image is not None)) for image, question, _ in ASKED]
-
-
-def memory_for(vlm: VisionLanguageModel, guard: Guard) -> Memory:
-    """What makes the guard act on exactly the prompts of ``FLAGGED``, and mask half of the vocabulary."""
-    facts = model_facts(vlm)
-    special = {vlm.prompts.end_token_id, vlm.prompts.image_token_id, 0}
-    masked = torch.tensor([token for token in range(0, facts.vocabulary, 2) if token not in special])
-    states = prompt_states(vlm, keys(vlm), facts.layers - 1, "both")
-    inside = torch.tensor([index in FLAGGED for index in range(len(ASKED))])
-    line = fit_line(states[inside], states[~inside])
-    exemplars = {"scope_forget": states[inside], "scope_retain": states[~inside]}
-    ones = torch.ones(states.shape[1])
-    direction = 3 * torch.randn(facts.width, generator=torch.Generator().manual_seed(1))
-    return Memory(
-        {"masked": masked, "direction": direction, **exemplars, "scope_mean": 0 * ones, "scope_deviation": ones}
-        if getattr(guard, "classifier", "") != "logistic"
-        else {"scope_mean": line.mean, "scope_weight": line.weight, "direction": direction},
-        {"scope_bias": line.bias, "scope_threshold": 0.0, "scope_layer": facts.layers - 1, "embedding_scale": 0.1},
-    )
-
-
-def guarded(vlm: VisionLanguageModel, name: str) -> VisionLanguageModel:
-    guard = GUARDS[name]
-    memory = memory_for(vlm, guard)
-    guard.check(memory, model_facts(vlm))
-    attach(vlm, guard, memory, 7)
-    return vlm
-
-
-@torch.no_grad()
-def branch_logits(vlm: VisionLanguageModel, rows: list[Row]) -> list[Tensor]:
-    """[answer tokens, V] of every branch in order."""
-    hidden, layout = vlm.hidden(rows)
-    logits = vlm.logits(hidden)
-    return [logits[layout.owner == number] for number in range(layout.branches)]
-
-
-def rows_of(vlm: VisionLanguageModel, most: int = 4) -> tuple[list[Row], list[int]]:
-    return vlm.rows(mixed(vlm), most)
+from tests.unit.models.guard_cases import (
+    FLAGGED,
+    GUARDS,
+    LIMIT,
+    SCOPED,
+    branch_logits,
+    guarded,
+    keys,
+    memory_for,
+    rows_of,
+)
 
 
 def in_order(found: list[Tensor], order: list[int]) -> list[Tensor]:
@@ -328,95 +272,3 @@ def test_filter_changes_texts_and_nothing_else(llava: VisionLanguageModel) -> No
     for one, other in zip(now, said, strict=True):
         assert one == other or one.text in SAID_INSTEAD.values()
     assert all(torch.equal(a, b) for a, b in zip(branch_logits(llava, rows_of(llava)[0]), before, strict=True))
-
-
-# --- folders
-
-
-@pytest.fixture
-def folder(llava: VisionLanguageModel, tmp_path: Path) -> Path:
-    """A guard's folder beside that of its model."""
-    save_model(llava, tmp_path / "theta0")
-    (tmp_path / "eco").mkdir()
-    memory = memory_for(llava, GUARDS["eco"])
-    save_guard(tmp_path / "eco", "eco", GUARDS["eco"], memory, parent="theta0", seed=7)
-    return tmp_path / "eco"
-
-
-def test_a_saved_guard_acts_as_before_on_the_same_weights(llava: VisionLanguageModel, folder: Path) -> None:
-    guarded(llava, "eco")
-    loaded = load_trained(folder)
-    loaded.attach_images(picture)
-    assert loaded.guard is not None
-    assert loaded.guard.guard == GUARDS["eco"]
-    assert weights_digest(loaded.model) == weights_digest(load_trained(folder.parent / "theta0").model)
-    for one, other in zip(
-        branch_logits(loaded, rows_of(loaded)[0]), branch_logits(llava, rows_of(llava)[0]), strict=True
-    ):
-        assert torch.equal(one, other)
-    assert sorted(path.name for path in folder.iterdir()) == [GUARD, TENSORS]
-
-
-def test_a_guard_may_stand_on_adapters(load_tiny: Load, folder: Path) -> None:
-    loads: list[Path] = []
-
-    def load(parent: Path) -> VisionLanguageModel:
-        loads.append(parent)
-        return load_tiny("llava")
-
-    assert load_guarded(folder, load).guard is not None
-    assert loads == [folder.parent / "theta0"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format": "x"}, "is not of format"),
-        ({"more": 1}, "does not hold"),
-        ({"settings": []}, "does not hold"),
-        ({"seed": "7"}, "no whole number"),
-        ({"name": "ecco"}, r"unknown method 'ecco' \(did you mean 'eco'\?\)"),
-        ({"name": "npo"}, "'npo', which is no guard"),
-        ({"name": ["eco"]}, "unknown method"),
-        ({"parameters": {"dimms": 1}}, "no such key"),
-        ({"parameters": {"dims": "many"}}, "parameters.dims"),
-        ({"parameters": {"dims": -1}}, "dims must be at least 1"),
-        ({"parent": "../theta0"}, "does not name a model's folder beside its own"),
-        ({"parent": "/etc"}, "does not name a model's folder beside its own"),
-        ({"parent": ".."}, "does not name a model's folder beside its own"),
-        ({"parent": "eco"}, "does not name a model's folder beside its own"),
-        ({"parent": 3}, "does not name a model's folder beside its own"),
-        ({"parent": "some-hub-id"}, "which is not beside it"),
-        ({"settings": {}}, "does not fit its guard and model: setting 'scope_threshold'"),
-    ],
-)
-def test_a_damaged_folder_is_refused_in_one_line(folder: Path, change: dict[str, Any], message: str) -> None:
-    stored = json.loads((folder / GUARD).read_text())
-    (folder / GUARD).write_text(json.dumps({**stored, **change}))
-    with pytest.raises(DataError, match=message) as error:
-        load_trained(folder)
-    assert "\n" not in str(error.value)
-    assert "guard.json" in str(error.value)
-
-
-def test_tensors_that_do_not_fit_are_refused(folder: Path) -> None:
-    tensors = load_file(folder / TENSORS)
-    save_file({**tensors, "scope_forget": torch.zeros(1, 127)}, folder / TENSORS)
-    with pytest.raises(
-        DataError, match=r"'scope_forget' is torch.float32 \[1, 127\], expected torch.float32 \['any', 128\]"
-    ):
-        load_trained(folder)
-    (folder / TENSORS).write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(DataError, match="no safetensors file"):
-        load_trained(folder)
-    (folder / TENSORS).unlink()
-    with pytest.raises(DataError, match="'scope_mean' is missing"):
-        load_trained(folder)
-
-
-def test_a_guard_on_a_guard_is_refused(folder: Path) -> None:
-    (folder.parent / "second").mkdir()
-    stored = json.loads((folder / GUARD).read_text())
-    (folder.parent / "second" / GUARD).write_text(json.dumps({**stored, "parent": "eco"}))
-    with pytest.raises(DataError, match="which is a guard itself"):
-        load_trained(folder.parent / "second")

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from mllmu_med.errors import DataError
-from mllmu_med.models.images import ImageInputs, join
+from mllmu_med.models.features import compute_alone
+from mllmu_med.models.images import ImageInputs, each, join, together
 from mllmu_med.models.vlm import VisionLanguageModel
-from tests.conftest import picture
+from tests.conftest import EVERY_FAMILY, picture
 
 Load = Callable[[str], VisionLanguageModel]
 
@@ -19,9 +20,9 @@ Load = Callable[[str], VisionLanguageModel]
 def test_the_prefix_holds_as_many_places_as_the_model_makes_features(vlm: VisionLanguageModel) -> None:
     for image in ("a", "wide"):
         inputs = vlm.images.get(image)
-        features = vlm.compute_features([inputs])
+        features = compute_alone(vlm, inputs)
         assert features is not None
-        assert inputs.prefix.count(vlm.prompts.image_token_id) == len(features[0])
+        assert inputs.prefix.count(vlm.prompts.image_token_id) == len(features["pooler_output.0"])
 
 
 def test_images_of_another_size_take_another_number_of_places(load_tiny: Load) -> None:
@@ -122,3 +123,64 @@ def test_patches_are_strung_together() -> None:
 
 def test_next_position_of_plain_prefixes_is_their_length() -> None:
     assert ImageInputs({}, (1, 2, 3), None).next_position == 3
+
+
+# --- several images of one question
+
+
+def test_one_identifier_for_several_images_and_back() -> None:
+    joint = together("b", "a", "b")
+    assert each(joint) == ("b", "a", "b")
+    assert each("a") == ("a",)
+    assert each(None) == ()
+    assert together("a") == "a"
+    assert len({together("a", "b"), together("b", "a"), together("ab"), together("a")}) == 4
+    assert sorted([joint, "c", "a"])[0] == "a", "it sorts among others"
+    for wrong in ((), ("",), ("a", ""), (joint, "c")):
+        with pytest.raises(ValueError, match="unit separator"):
+            together(*wrong)
+
+
+@pytest.mark.parametrize("family", EVERY_FAMILY)
+def test_a_prompt_with_two_images_holds_the_places_of_both_in_their_order(family: str, load_tiny: Load) -> None:
+    vlm = load_tiny(family)
+    token = vlm.prompts.image_token_id
+    first, wide, both = (vlm.images.get(image) for image in ("a", "wide", together("a", "wide")))
+    assert both.prefix.count(token) == first.prefix.count(token) + wide.prefix.count(token)
+    assert (first.count, both.count) == (1, 2)
+    features = compute_alone(vlm, both)
+    assert features is not None
+    runs = [vlm.images.get(together(*names)) for names in (("a", "wide"), ("wide", "a"))]
+    assert runs[0].prefix.count(token) == runs[1].prefix.count(token)
+    assert any(not torch.equal(runs[0].tensors[name], runs[1].tensors[name]) for name in runs[0].tensors)
+
+
+def test_positions_of_two_images_follow_one_another(load_tiny: Load) -> None:
+    """Three axes: behind each square of 4 × 4 places they go on 4 further, not 16."""
+    inputs = load_tiny("qwen2_5_vl").images.get(together("a", "b"))
+    assert inputs.positions is not None
+    assert inputs.next_position == len(inputs.prefix) - 2 * (16 - 4)
+
+
+def test_an_image_in_several_prompts_is_loaded_once_where_its_tensors_can_be_joined(load_tiny: Load) -> None:
+    vlm = load_tiny("qwen2_5_vl")
+    asked: list[str] = []
+
+    def load(image_id: str) -> Image.Image:
+        asked.append(image_id)
+        return picture(image_id)
+
+    vlm.attach_images(load)
+    for image in ("a", together("a", "b"), together("b", "a"), "b"):
+        vlm.images.get(image)
+    assert asked == ["a", "b"], "the loader knows single images only"
+
+
+def test_tiles_of_a_wide_image_are_the_processors(load_tiny: Load) -> None:
+    """InternVL's processor asks for tiles and puts marks around them; so do we where it cannot be built."""
+    vlm = load_tiny("internvl")
+    tokenizer = vlm.prompts.tokenizer
+    text = tokenizer.decode(vlm.images.get("wide").prefix)
+    tiles = len(vlm.images.get("wide").tensors["pixel_values"])
+    assert tiles > len(vlm.images.get("a").tensors["pixel_values"])
+    assert text.endswith(f"<img>{'<IMG_CONTEXT>' * 4 * tiles}</img>")

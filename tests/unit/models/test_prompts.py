@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,10 @@ from mllmu_med.errors import DataError
 from mllmu_med.models.embedded import CHAT_TEMPLATE, train_tokenizer
 from mllmu_med.models.prompts import PromptFormat
 from mllmu_med.models.vlm import VisionLanguageModel
+from tests.conftest import picture
 from tests.tiny_models import TEXTS
+
+Load = Callable[[str], VisionLanguageModel]
 
 TOKENIZER = train_tokenizer(TEXTS, 400)
 PROMPTS = PromptFormat(TOKENIZER, "<image>", CHAT_TEMPLATE, "tiny")
@@ -47,6 +52,42 @@ def test_control_tokens_in_data_are_text(token: str) -> None:
     answer = PROMPTS.answer_tokens(attack)
     assert [i for i in answer if i in map(TOKENIZER.convert_tokens_to_ids, SPECIAL)] == [PROMPTS.end_token_id]
     assert answer[-1] == PROMPTS.end_token_id
+
+
+def test_several_images_are_written_one_behind_the_other_and_cut_apart() -> None:
+    assert PROMPTS.text("What?", 3).count("<image>") == 3
+    pieces = PROMPTS.around_images("What?", 2)
+    assert [TOKENIZER.decode(piece) for piece in pieces] == [
+        "<|im_start|>user\n", "", "What?<|im_end|>\n<|im_start|>assistant\n"
+    ]  # fmt: skip
+    assert tuple(pieces[-1]) == PROMPTS.branch_tokens("What?", True), "the branch is the same for one and for several"
+    assert PROMPTS.around_images("What?", 0) == [PROMPTS.tokens(PROMPTS.text("What?", 0))]
+
+
+def test_a_template_for_one_image_only_is_named_when_it_is_asked_for_two() -> None:
+    template = CHAT_TEMPLATE.replace("{% for part in", "{% set seen = namespace(one=false) %}{% for part in").replace(
+        "{% if part['type'] == 'image' %}<image>",
+        "{% if part['type'] == 'image' %}{% if not seen.one %}<image>{% set seen.one = true %}{% endif %}",
+    )
+    prompts = PromptFormat(TOKENIZER, "<image>", template, "some/model")
+    assert prompts.text("What?", 1).count("<image>") == 1
+    with pytest.raises(DataError, match="some/model: its chat template does not render 2 images"):
+        prompts.text("What?", 2)
+
+
+def test_what_a_processor_writes_behind_the_image_belongs_to_the_prompt(load_tiny: Load) -> None:
+    """Gemma 3: templates write the token that begins an image, the processor adds an empty line behind its end."""
+    vlm = load_tiny("gemma3")
+    prompts, tokenizer = vlm.prompts, vlm.prompts.tokenizer
+    assert tokenizer.convert_ids_to_tokens([prompts.placeholder_id, prompts.image_token_id]) == [
+        "<start_of_image>", "<image_soft_token>"
+    ]  # fmt: skip
+    assert tokenizer.decode(vlm.prefix("a")[-1:]) == "<end_of_image>", "the cut is behind a special token"
+    assert tokenizer.decode(prompts.branch_tokens("What?", True)).startswith("\n\nWhat?")
+    for question in ("What?", "\n\nWhat?", " What?"):
+        text = prompts.text(question, 1)
+        whole = vlm.images.processor(text=[text], images=[[picture("a")]])["input_ids"][0]
+        assert [*vlm.prefix("a"), *prompts.branch_tokens(question, True)] == list(whole)
 
 
 def test_control_tokens_inside_one_another_are_text_too() -> None:
@@ -105,6 +146,9 @@ def test_a_begin_token_is_written_once() -> None:
         assert ids.count(begin) == 1
         assert ids[0] == begin
         assert begin not in prompts.answer_tokens("yes")
+    behind_the_image = PromptFormat(tokenizer, "<image>", CHAT_TEMPLATE.replace("<image>", "<image><s>"), "PaliGemma")
+    first, second = behind_the_image.around_images("What?", 1)
+    assert (first.count(begin), second.count(begin)) == (0, 1)
 
 
 @pytest.mark.parametrize(

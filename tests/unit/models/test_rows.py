@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from mllmu_med.models.rows import Branch, Row, chunk_rows, lay_out, split_rows
+from mllmu_med.models.rows import Branch, Row, chunk_rows, fill_rows, lay_out, split_rows
 
 END = 99
 ROWS = [
@@ -38,31 +37,20 @@ def test_every_answer_token_is_predicted_one_place_before_it() -> None:
     assert LAYOUT.branches == 3
 
 
-def test_a_branch_sees_the_prefix_and_itself() -> None:
-    drawn = [
-        "x......",
-        "xx.....",
-        "xxx....",
-        "xxxx...",
-        "xxxxx..",
-        "xxxxxx.",
-        "xx....x",  # the second branch: the prefix and itself, nothing of the first
-    ]
-    assert LAYOUT.visible.shape == (2, 1, 7, 7)
-    assert LAYOUT.visible[0, 0].tolist() == [[mark == "x" for mark in line] for line in drawn]
+def test_places_go_on_behind_the_prefix() -> None:
+    """The index of each token in the sequence that it stands for."""
+    assert LAYOUT.place.tolist() == [[0, 1, 2, 3, 4, 5, 2], [0, 1, 2, 3, 0, 0, 0]]
 
 
-def test_padding_is_seen_by_nobody_but_padding() -> None:
-    visible = LAYOUT.visible[1, 0]
-    assert not visible[:4, 4:].any()
-    assert visible.any(-1).all(), "no softmax is empty"
+def test_what_is_asked_is_told_from_what_is_answered() -> None:
+    assert LAYOUT.asked.int().tolist() == [[1, 1, 1, 1, 0, 0, 1], [1, 1, 1, 0, 0, 0, 0]]
 
 
 def test_a_row_without_a_prefix_begins_with_its_question() -> None:
     layout = lay_out([Row(None, (Branch((5, 6), (7, END)),))], [()], pad=0)
     assert layout.input_ids.tolist() == [[5, 6, 7]]
     assert layout.column.tolist() == [1, 2]
-    assert layout.visible[0, 0].tolist() == torch.ones(3, 3).tril().bool().tolist()
+    assert layout.place.tolist() == [[0, 1, 2]]
 
 
 def test_split_rows_keep_the_order_of_branches() -> None:
@@ -79,3 +67,32 @@ def test_chunks_hold_at_most_so_many_branches_and_a_larger_row_stands_alone(most
     branch = Branch((1,), (END,))
     rows = [Row(str(count), (branch,) * count) for count in (3, 1, 2, 5)]
     assert [[len(row.branches) for row in chunk] for chunk in chunk_rows(rows, most)] == sizes
+
+
+def test_branches_take_the_positions_they_are_fed() -> None:
+    assert [branch.fed for row in ROWS for branch in row.branches] == [4, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "room", "rows"),
+    [
+        ([3, 7, 5, 2, 5], 9, 10, [[1, 0], [2, 4], [3]]),  # 7 + 3, 5 + 5, and no room for 2
+        ([1, 1, 1, 1, 1], 2, 10, [[0, 1], [2, 3], [4]]),
+        ([20, 3, 4], 9, 10, [[0], [2, 1]]),
+        ([4, 4, 4], 9, 8, [[0, 1], [2]]),
+        ([], 3, 10, []),
+        ([2, 3], 1, 10, [[1], [0]]),
+        ([5, 4], 9, -3, [[0], [1]]),
+    ],
+)
+def test_rows_are_filled_by_length(lengths: list[int], most: int, room: int, rows: list[list[int]]) -> None:
+    found = fill_rows(lengths, most, room)
+    assert found == rows
+
+
+def test_filled_rows_hold_every_branch_once_and_keep_to_both_limits() -> None:
+    lengths = [(place * 37) % 29 + 1 for place in range(60)]
+    found = fill_rows(lengths, 5, 40)
+    assert sorted(place for row in found for place in row) == list(range(60))
+    assert all(len(row) <= 5 and sum(lengths[place] for place in row) <= 40 for row in found)
+    assert len(found) <= 1.2 * sum(lengths) / 40, "and are nearly full"

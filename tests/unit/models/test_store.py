@@ -13,7 +13,7 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.models.embedded import build_embedded
 from mllmu_med.models.groups import Lora, has_adapter, set_trainable
 from mllmu_med.models.quantised import quantise_language
-from mllmu_med.models.store import load_trained, save_model, save_trained, trained_format
+from mllmu_med.models.store import is_adapter, load_trained, save_model, save_trained, trained_format
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.training.learn import LearnSettings, learn
 from mllmu_med.training.settings import LoopSettings
@@ -74,6 +74,36 @@ def test_adapters_are_saved_alone_and_merge_down_the_chain(family: str, load_tin
 
     moved = tmp_path.rename(tmp_path.with_name(tmp_path.name + "-moved"))
     torch.testing.assert_close(logits(load_trained(moved / "npo")), of_second, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_the_last_adapter_can_stay_apart(family: str, load_tiny: Load, tmp_path: Path) -> None:
+    base, theta0, method = (tmp_path / name for name in ("base", "theta0", "npo"))
+    save_model(load_tiny(family), base)
+    save_trained(trained(load_trained(base), "lora", 1), theta0, "base")
+    vlm = trained(load_trained(theta0), "lora", 2)
+    save_trained(vlm, method, "theta0")
+    loaded = load_trained(method, apart=True)
+    assert has_adapter(loaded)
+    assert torch.equal(logits(loaded), logits(vlm)), "bit by bit what training saw"
+    with loaded.model.disable_adapter():
+        assert torch.equal(logits(loaded), logits(load_trained(theta0))), "below it is θ0, merged"
+    assert not has_adapter(load_trained(base, apart=True)), "a whole model has none"
+    assert [is_adapter(folder) for folder in (base, theta0, method)] == [False, True, True]
+
+
+def test_an_adapter_does_not_stay_apart_on_weights_it_was_not_trained_on(load_tiny: Load, tmp_path: Path) -> None:
+    base, theta0, method = (tmp_path / name for name in ("base", "theta0", "npo"))
+    save_model(load_tiny("llava"), base)
+    save_trained(trained(load_trained(base), "lora", 1), theta0, "base")
+    save_trained(trained(quantise_language(load_trained(theta0), "nf4"), "lora", 2), method, "theta0")
+    with pytest.raises(UsageError, match="not trained on nf4 weights"):
+        load_trained(theta0, quantise="nf4", apart=True)
+    with pytest.raises(UsageError, match="not trained on int8 weights"):
+        load_trained(method, quantise="int8", apart=True)
+    loaded = load_trained(method, quantise="nf4", apart=True)
+    assert (loaded.quantised, has_adapter(loaded)) == ("nf4", True)
+    assert load_trained(base, quantise="nf4", apart=True).quantised == "nf4"
 
 
 def test_a_parent_may_lie_elsewhere(load_tiny: Load, tmp_path: Path, model_folder: Callable[[str], Path]) -> None:

@@ -40,6 +40,35 @@ def test_questions_are_grouped_by_image(
     assert branches == [llava.branch(questions[i]) for i in order]
 
 
+def test_rows_keep_to_a_budget_of_positions_and_come_by_length(llava: VisionLanguageModel) -> None:
+    questions = mixed(llava)
+    budget = 16 + 60
+    rows, order = llava.rows(questions, 8, budget)
+    sizes = [len(llava.prefix(row.image)) + sum(branch.fed for branch in row.branches) for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size <= budget or len(row.branches) == 1 for size, row in zip(sizes, rows, strict=True))
+    assert sorted(order) == list(range(9))
+    branches = [branch for row in rows for branch in row.branches]
+    assert branches == [llava.branch(questions[i]) for i in order]
+    assert len(rows) > len(llava.rows(questions, 8)[0]), "the budget is felt"
+    assert max(len(row.branches) for row in llava.rows(questions, 2, 10_000)[0]) == 2
+    assert llava.rows(questions, 8, budget) == (rows, order)
+
+
+def test_a_budget_changes_no_answer(llava: VisionLanguageModel) -> None:
+    questions = mixed(llava)
+    with torch.no_grad():
+        found = []
+        for budget in (None, 60, 90):
+            rows, order = llava.rows(questions, 4, budget)
+            hidden, layout = llava.hidden(rows)
+            losses = -llava.logits(hidden).log_softmax(-1).gather(-1, layout.target[:, None])[:, 0]
+            found.append([losses[layout.owner == order.index(i)] for i in range(len(questions))])
+    for one in found[1:]:
+        for mine, own in zip(one, found[0], strict=True):
+            torch.testing.assert_close(mine, own, rtol=1e-4, atol=2e-5)
+
+
 def test_rows_made_for_packing_are_split_on_the_plain_path(llava: VisionLanguageModel) -> None:
     """A model that turns out not to take packed rows must not be given any, whoever made them."""
     rows, _ = llava.rows(mixed(llava), 8)

@@ -1,4 +1,4 @@
-"""Base models kept by content."""
+"""Trained stages kept by content."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mllmu_med.folders import verify
+from mllmu_med.caches import room
+from mllmu_med.folders import read_manifest, verify, write_json
+from mllmu_med.pipeline import cache, run
 from mllmu_med.pipeline.cache import cache_folder, checkpoint_fingerprint, reuse_or_make
-from mllmu_med.pipeline.stage import Facts
+from mllmu_med.pipeline.stage import Facts, Stage, took
+from tests.unit.pipeline.conftest import tiny
 
 KEY = "0123456789abcdef" * 4
 
@@ -44,7 +47,9 @@ def fill(tmp_path: Path, name: str, calls: list[str], key: str = KEY) -> Facts:
 def test_the_second_time_it_is_taken_from_the_cache(tmp_path: Path) -> None:
     calls: list[str] = []
     assert fill(tmp_path, "first", calls) == {"training": {"steps": 3}}
-    assert fill(tmp_path, "second", calls) == {"training": {"steps": 3}, "cached": True}
+    taken = fill(tmp_path, "second", calls)
+    assert taken.pop("seconds") >= 0
+    assert taken == {"training": {"steps": 3}, "cached": True}
     assert calls == ["first"]
     assert verify(cache_folder() / "base" / KEY[:32])["key"] == KEY
 
@@ -56,8 +61,11 @@ def test_another_key_is_another_model(tmp_path: Path) -> None:
     assert calls == ["first", "second"]
 
 
-@pytest.mark.parametrize("damage", ["change", "remove", "add", "no manifest", "no json"])
-def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path) -> None:
+DAMAGES = ("change", "remove", "add", "no manifest", "no json", "another key", "no facts")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[str] = []
     fill(tmp_path, "first", calls)
     entry = cache_folder() / "base" / KEY[:32]
@@ -69,12 +77,18 @@ def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path) -> None:
         (entry / "more.py").write_text("")
     elif damage == "no manifest":
         (entry / "manifest.json").unlink()
-    else:
+    elif damage == "no json":
         (entry / "manifest.json").write_text("{")
-    assert fill(tmp_path, "second", calls) == {"training": {"steps": 3}}
+    else:
+        manifest = read_manifest(entry)
+        manifest |= {"key": KEY[::-1]} if damage == "another key" else {"facts": None}
+        write_json(entry / "manifest.json", manifest)
+    with caplog.at_level(logging.WARNING, "mllmu_med"):
+        assert fill(tmp_path, "second", calls) == {"training": {"steps": 3}}
+    assert len(caplog.records) == 1
+    assert "cached" in fill(tmp_path, "third", calls)
     assert calls == ["first", "second"]
     verify(entry)
-    assert "cached" in fill(tmp_path, "third", calls)
 
 
 def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(
@@ -131,3 +145,94 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "xdg" / "mllmu-med"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "mllmu-med"
+
+
+def test_seconds_are_those_of_the_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(cache.time, "perf_counter", lambda: now[0])
+
+    def slow(folder: Path) -> Callable[[], Facts]:
+        def make() -> Facts:
+            now[0] += 61.5
+            return maker(folder, [])()
+
+        return make
+
+    def stage(name: str) -> Stage:
+        return Stage(name, "learn", tmp_path / name, KEY, "", lambda f: reuse_or_make(KEY, f, slow(f), "theta0"))
+
+    for name in ("first", "second"):
+        stage(name).ensure()
+    first, second = (read_manifest(tmp_path / name) for name in ("first", "second"))
+    assert first["seconds"] == second["seconds"] == 61.5
+    assert "cached" not in first
+    assert second["cached"] is True
+    assert took(first) == "61.5 s"
+    assert took(second) == "61.5 s when it was made; taken from the cache"
+    assert first["files"] == second["files"]
+
+
+def test_an_entry_that_goes_while_it_is_copied_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fill(tmp_path, "first", calls)
+    copy2 = cache.shutil.copy2
+
+    def vanish(source: Path, target: Path) -> None:
+        copy2(source, target)
+        room.remove(cache_folder() / "base" / KEY[:32])
+
+    monkeypatch.setattr(cache.shutil, "copy2", vanish)
+    fill(tmp_path, "second", calls)
+    assert calls == ["first", "second"]
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path: Path) -> None:
+    calls: list[str] = []
+    for letter in "abcdef":
+        fill(tmp_path, letter, calls, letter * 64)
+    fill(tmp_path, "again", calls, "a" * 64)
+    assert calls == list("abcdef")
+    total = sum(entry.size for entry in room.entries(cache_folder()))
+    room.make_room(cache_folder(), total // 2)
+    assert sorted(path.name[0] for path in (cache_folder() / "base").iterdir()) == ["a", "f"]
+
+
+def test_a_size_of_0_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fill(tmp_path, "first", calls)
+    monkeypatch.setenv("MLLMU_MED_CACHE_SIZE", "0")
+    fill(tmp_path, "second", calls)
+    fill(tmp_path, "third", calls, KEY[::-1])
+    assert calls == ["first", "second", "third"]
+    assert len(room.entries(cache_folder())) == 1
+
+
+def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLLMU_MED_CACHE_SIZE", "3")
+    fill(tmp_path, "first", [])
+    assert not cache_folder().exists()
+
+
+def test_another_run_trains_nothing_that_is_trained_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another method list, in another folder: base, θ0, oracle and truncated retraining are taken, byte for byte."""
+    shared = ("base", "theta0", "oracle", "truncated_retrain")
+    run(tiny("methods=[ga]"), tmp_path / "one", until="unlearn", jobs=1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("something is trained again")
+
+    for name in ("make_base", "make_learnt", "make_truncated_retrain"):
+        monkeypatch.setattr(f"mllmu_med.pipeline.training.{name}", fail)
+    run(tiny("methods=[npo,ga]"), tmp_path / "other", until="unlearn", jobs=1)
+    for name in shared:
+        one, other = (read_manifest(tmp_path / run / "models" / name) for run in ("one", "other"))
+        assert one["files"] == other["files"], name
+        assert verify(tmp_path / "other" / "models" / name)["cached"] is True
+        assert "cached" not in one
+        assert one["training"] == other["training"]
+        assert 0 < other["training"]["loop_seconds"] <= other["seconds"] <= one["seconds"], "of the making"
+    one, other = (read_manifest(tmp_path / run / "models" / "ga") for run in ("one", "other"))
+    assert one["files"] == other["files"], "unlearnt from a θ0 that was copied"
+    assert "cached" not in other
+    with pytest.raises(AssertionError, match="trained again"):
+        run(tiny("learn.oracle.steps=4"), tmp_path / "third", until="unlearn", jobs=1)

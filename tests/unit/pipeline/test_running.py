@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from mllmu_med.caches.place import cache_folder
 from mllmu_med.errors import DataError, Interrupted, UsageError
 from mllmu_med.folders import read_json, read_manifest, verify
 from mllmu_med.pipeline import plan_run, run
@@ -202,6 +203,12 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
+def forget_trained() -> None:
+    """θ0 and oracle are not in the cache any more."""
+    for name in ("theta0", "oracle"):
+        shutil.rmtree(cache_folder() / name, ignore_errors=True)
+
+
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread only"
 )
@@ -210,7 +217,9 @@ def test_a_stopped_run_goes_on_with_the_same_command_to_the_same_bytes(
 ) -> None:
     """The base comes from the cache; the stop comes at step 5 of θ0, whose next entry of the curve is step 10."""
     recipe = tiny("learn.original.steps=14")
+    forget_trained()
     run(recipe, tmp_path / "undisturbed", until="learn", jobs=1)
+    forget_trained()
     stop_at.append(14 + 3 + 5)
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted, match=r"stopped at step 10 of 14 \(learn theta0\)"):

@@ -318,6 +318,10 @@ def test_costs_add_up_and_curves_go_on(requested: Path) -> None:
     total = total_training(manifests)
     assert total["steps"] == 6
     assert total["records"] == sum(manifest["training"]["records"] for manifest in manifests)
+    assert total["flops"] == sum(manifest["training"]["flops"] for manifest in manifests) > 0
+    uncounted = {"training": {**manifests[0]["training"], "flops": None}}
+    assert total_training([uncounted, manifests[1]])["flops"] == manifests[1]["training"]["flops"]
+    assert total_training([uncounted])["flops"] is None
     assert [entry["step"] for entry in total["curve"]] == [2, 4, 6]
     assert [entry["step"] for entry in manifests[1]["training"]["curve"]] == [2], "the stage's own is as it was"
     assert total_training(manifests[:1])["curve"] == manifests[0]["training"]["curve"]

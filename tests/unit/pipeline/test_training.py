@@ -57,10 +57,11 @@ def given(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
             loss_of(batch_of(step))
         raise StopIteration
 
-    def answer_loss(vlm: Any, questions: Any, branches: int) -> Any:
+    def answer_loss(vlm: Any, questions: Any, branches: int, most_positions: int | None) -> Any:
         seen.setdefault("questions", []).extend(questions)
         seen["size"] = len(questions)
 
+    monkeypatch.setenv("MLLMU_MED_CACHE_SIZE", "0")  # nothing that was trained elsewhere is taken
     monkeypatch.setattr(training, "optimise", optimise)
     monkeypatch.setattr(training, "answer_loss", answer_loss)
     monkeypatch.setattr(training, "learn", learn)
@@ -214,3 +215,5 @@ def test_facts_of_a_training_stage(finished: Path) -> None:
     assert groups["vision"]["trainable"] == groups["projector"]["trainable"] == 0
     assert facts["peak_memory_mb"] > 50
     assert facts["loop_seconds"] > 0
+    tokens = facts["flops"] / (6 * groups["language"]["parameters"])
+    assert 3 < tokens < 5000, "three small steps; embeddings that are looked up are parameters, too, and cost nothing"

@@ -120,7 +120,8 @@ def test_two_processes_do_what_one_does(job: str, two: Together, one: Callable[[
     assert distance(weights, alone.after) < (2e-3 if job in STEEP else 1e-4) * moved
     if job in EQUAL:
         largest = max(float((weights[name] - alone.after[name]).abs().max()) for name in weights)
-        assert largest <= (1e-5 if job.startswith("fsdp2") else 1e-6)
+        # Half the rows are summed in other blocks, and AdamW divides by moments that begin near 0.
+        assert largest <= (1e-5 if job.startswith("fsdp2") else 3e-6)
 
 
 @pytest.mark.slow

@@ -167,3 +167,18 @@ def test_without_retain_records_nothing_of_theirs_is_asked(llava: VisionLanguage
     with pytest.raises(KeyError):
         References(ReferenceCache(llava)).theta0.logprob([Question(None, "never asked", "x")])
     assert isinstance(step, StepQuestions)
+
+
+def test_questions_of_one_image_can_be_drawn_together() -> None:
+    """Fewer images a step, so that there is something to pack; all questions still come once an epoch."""
+    questions = [Question(f"image-{number % 10}", f"question {number}", "yes") for number in range(40)]
+    pairs = Pairs(forget=[questions[:8]], retain=[questions])
+
+    def images(per_image: int) -> list[int]:
+        feeder = Feeder(pairs, UnlearnSettings(forget_batch=4, retain_batch=8, per_image=per_image), seed=0)
+        steps = [feeder(number) for number in range(5)]
+        assert sorted(q.question for step in steps for q in step.retain) == sorted(q.question for q in questions)
+        return [len({question.image for question in step.retain}) for step in steps]
+
+    assert images(4) == [2] * 5
+    assert min(images(1)) > 4

@@ -19,7 +19,7 @@ def test_every_record_counts_alike_and_every_token_by_its_weight() -> None:
     """Record 0: tokens 1 and 5 with weights 1 and 3 → (1 + 15)/4 = 4; record 1: token 10 → 10; mean 7."""
     rows = [Row(None, (Branch((1,), (2, 3), (1.0, 3.0)), Branch((1,), (4,))))]
     layout = lay_out(rows, [()], pad=0)
-    assert record_mean(torch.tensor([1.0, 5.0, 10.0]), layout).item() == 7
+    assert record_mean(torch.tensor([1.0, 5.0, 10.0]), layout.weight, layout.owner, layout.branches).item() == 7
 
 
 def test_the_loss_is_in_nats_a_token(llava: VisionLanguageModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -132,3 +133,36 @@ def test_empty_strata_are_left_out_and_nothing_at_all_is_an_error() -> None:
     assert balanced([[], [4]], 3, 0, "x")(0) == [4, 4, 4]
     with pytest.raises(ValueError, match="nothing to draw from"):
         balanced([[], []], 3, 0, "x")
+
+
+def test_questions_of_one_image_are_drawn_side_by_side() -> None:
+    """Blocks of one group, the strata in turn after each; every member once before any twice."""
+    strata = [list(range(12)), list(range(12, 20))]
+
+    def image(index: int) -> int:
+        return index // 4
+
+    draw = balanced(strata, 8, seed=5, name="retain", together=4, group_of=image)
+    for step in range(2):
+        first, second = draw(step)[:4], draw(step)[4:]
+        assert len({image(index) for index in first}) == 1
+        assert len({image(index) for index in second}) == 1
+        assert set(first) <= set(strata[0])
+        assert set(second) <= set(strata[1])
+    whole = [index for step in range(6) for index in draw(step)]
+    assert sorted(index for index in whole if index < 12) == sorted([*range(12)] * 2), "two epochs of the first stratum"
+    assert sorted(whole[4:8] + whole[12:16]) == strata[1]
+
+
+def test_larger_groups_are_cut_and_smaller_ones_follow_each_other() -> None:
+    draw = balanced([list(range(7))], 7, seed=0, name="retain", together=2, group_of=lambda index: index // 3)
+    drawn = draw(0)
+    assert sorted(drawn) == list(range(7))
+    assert sum(left // 3 == right // 3 for left, right in pairwise(drawn)) >= 2
+
+
+def test_one_at_a_time_is_the_draw_without_groups() -> None:
+    strata = [list(range(5)), list(range(5, 9))]
+    plain = balanced(strata, 3, seed=1, name="forget")
+    grouped = balanced(strata, 3, seed=1, name="forget", together=1, group_of=lambda index: index % 2)
+    assert [plain(step) for step in range(6)] == [grouped(step) for step in range(6)]

@@ -33,13 +33,20 @@ def _scaled(vlm: VisionLanguageModel, factor: float) -> Iterator[None]:
             layer.scaling.update(scaling)
 
 
+def _named(factor: float) -> str:
+    return "removed" if factor == 0 else "halved" if factor == 0.5 else f"times-{factor:g}"
+
+
 @dataclass(frozen=True)
 class AdapterScaling(Tampering):
     """Remove, weaken or merge the adapters that a model carries apart from its weights.
 
     y = x · Wᵀ + f · (α / r) · (x · Aᵀ) · Bᵀ with the factor f; merged: y = x · (W + (α / r) · B · A)ᵀ, which differs
-    from f = 1 by rounding alone. Does not apply to models without adapters of their own: no attempts, and a note. A
-    model whose adapters were merged when it was loaded has none any more.
+    from f = 1 by rounding alone. Only the adapters of the last training are apart; W is the model they stand on. Does
+    not apply to models that were trained without: no attempts, and a note.
+
+    θ0 and the oracle are asked as they are at every variant. Their adapters hold what was learnt, not what was
+    unlearnt: without them θ0 would not know what it is to be compared for, and no variant would measure anything.
 
     Attributes:
         factors: f; 0 = removed.
@@ -52,6 +59,7 @@ class AdapterScaling(Tampering):
     source: ClassVar = "ours"
     summary: ClassVar = "removing, halving or merging the adapters of the model"
     cost: ClassVar = "1 answer for each factor"
+    apart: ClassVar = True
 
     factors: tuple[float, ...] = (0.0, 0.5)
     merge: bool = True
@@ -65,13 +73,19 @@ class AdapterScaling(Tampering):
     def tampered(self, subject: Subject) -> Iterator[str]:
         """One factor after the other, then merged."""
         vlm, notes = subject.vlm, subject.notes
+        if subject.reference:
+            notes["asked as it is"] = "nothing has been unlearnt in its adapters"
+            yield from (_named(factor) for factor in self.factors)
+            if self.merge and not vlm.quantised:
+                yield "merged"
+            return
         if not has_adapter(vlm):
             notes["does not apply"] = "the model as loaded carries no adapter apart from its weights"
             return
         notes["adapted layers"] = len(_adapted_layers(vlm))
         for factor in self.factors:
             with _scaled(vlm, factor):
-                yield "removed" if factor == 0 else "halved" if factor == 0.5 else f"times-{factor:g}"
+                yield _named(factor)
         if not self.merge:
             return
         if vlm.quantised:

@@ -35,6 +35,7 @@ FIRST_TOKEN, TOKENS, ALL_LAYERS = "first-token", "tokens", "all-layers"
 """Variants beside those of single layers (``layer-3``)."""
 
 
+@dataclass(frozen=True)
 class _Projection(Reading):
     """What the attacks have in common.
 
@@ -49,11 +50,16 @@ class _Projection(Reading):
     A difference ranks from both ends in turns, since unlearning may show as a rise or as a fall. Equal scores are
     ranked by lot. A sample with fewer than 2 B answers to choose from is not ranked: mere guessing would succeed
     more often than not.
+
+    Attributes:
+        budget: B, guesses in all; of a difference half of them from each end.
+        alternatives: answers that the true one is ranked among.
     """
 
     name: ClassVar[str]
     order: ClassVar[int]
-    alternatives: int
+    budget: int = 20
+    alternatives: int = 99
 
     def __post_init__(self) -> None:
         if self.budget < 1:
@@ -133,12 +139,7 @@ class _Projection(Reading):
 
 @dataclass(frozen=True)
 class HeadProjection(_Projection):
-    """Head projection: the most likely first tokens, and whole answers, by D(l) of each of the L layers.
-
-    Args:
-        budget: B, guesses in all.
-        alternatives: answers that the true one is ranked among.
-    """
+    """Head projection: the most likely first tokens, and whole answers, by D(l) of each of the L layers."""
 
     name: ClassVar = "head_projection"
     label: ClassVar = "Head projection"
@@ -146,18 +147,11 @@ class HeadProjection(_Projection):
     summary: ClassVar = "reads the answer off every layer through the model's own output head"
     cost: ClassVar = "one teacher-forced pass over 100 answers, with the output head applied to every layer"
     order: ClassVar = 0
-    budget: int = 20
-    alternatives: int = 99
 
 
 @dataclass(frozen=True)
 class ProbabilityDelta(_Projection):
-    """Probability delta: by D(l) − D(l−1), l = 0…L−1, from both ends: what a layer adds, and what it takes away.
-
-    Args:
-        budget: B, guesses in all, half of them from each end.
-        alternatives: answers that the true one is ranked among.
-    """
+    """Probability delta: by D(l) − D(l−1), l = 0…L−1, from both ends: what a layer adds, and what it takes away."""
 
     name: ClassVar = "probability_delta"
     label: ClassVar = "Probability delta"
@@ -165,18 +159,11 @@ class ProbabilityDelta(_Projection):
     summary: ClassVar = "reads what each layer adds to the answer's probability or takes away from it"
     cost: ClassVar = HeadProjection.cost
     order: ClassVar = 1
-    budget: int = 20
-    alternatives: int = 99
 
 
 @dataclass(frozen=True)
 class SecondDelta(_Projection):
-    """PD²: by D(l) − 2 D(l−1) + D(l−2), l = 1…L−1, from both ends: where a rise or a fall sets in or breaks off.
-
-    Args:
-        budget: B, guesses in all, half of them from each end.
-        alternatives: answers that the true one is ranked among.
-    """
+    """PD²: by D(l) − 2 D(l−1) + D(l−2), l = 1…L−1, from both ends: where a rise or a fall sets in or breaks off."""
 
     name: ClassVar = "probability_delta_2"
     label: ClassVar = "Probability delta squared"
@@ -184,8 +171,6 @@ class SecondDelta(_Projection):
     summary: ClassVar = "reads the second difference of the answer's probability over three layers"
     cost: ClassVar = HeadProjection.cost
     order: ClassVar = 2
-    budget: int = 20
-    alternatives: int = 99
 
 
 @dataclass(frozen=True)
@@ -195,9 +180,7 @@ class FineTunedProjection(_Projection):
     What was only suppressed comes back up, although nothing of it is in the data. The training is that of
     :class:`~mllmu_med.attacks.weights.relearning.RelearnDisjoint`; the model is afterwards what it was, to the bit.
 
-    Args:
-        budget: B, guesses in all.
-        alternatives: answers that the true one is ranked among.
+    Attributes:
         steps: of fine-tuning.
         learning_rate: of AdamW, constant behind the warm-up; for the embedded model, large checkpoints want less.
         batch: records per step.
@@ -209,8 +192,6 @@ class FineTunedProjection(_Projection):
     summary: ClassVar = "fine-tunes on unrelated records, then reads every layer through the output head"
     cost: ClassVar = "its share of 30 training steps, and " + HeadProjection.cost
     order: ClassVar = 0
-    budget: int = 20
-    alternatives: int = 99
     steps: int = 30
     learning_rate: float = 1e-3
     batch: int = 16

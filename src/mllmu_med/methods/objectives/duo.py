@@ -94,8 +94,10 @@ class DUO(Objective):
         """Bounded ascent on forget + β · KL on levels 1 and 2 + γ · mean NLL of retain."""
         forget, retain = batch.forget, required(batch.retain, "retain batch")
         level = provided(forget.level, "levels of the forget records")
-        weight = forget.logits.new_tensor(self.level_weights)[level - 1]
-        per_record = weight * forget.record_means(bounded_ascent(forget.token_logprob, self.power))
+        ascent = forget.record_means(bounded_ascent(forget.token_logprob, self.power))
+        # Not looked up in a table: that would have to be brought to the device in every step.
+        shares = [(level == place).to(ascent.dtype) * share for place, share in enumerate(self.level_weights, 1)]
+        per_record = torch.stack(shares).sum(0) * ascent
         preserved = preserved_kl(retain, PRESERVED)
         return Loss(
             per_record.mean(),

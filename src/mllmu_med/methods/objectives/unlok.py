@@ -52,7 +52,7 @@ class FactErasure(Objective):
 
 
 @dataclass(frozen=True)
-class InputRephrasing(Objective):
+class InputRephrasing(FactErasure):
     """Fact erasure over rephrased inputs (UnLOK-VQA, arXiv 2505.01456).
 
     loss = mean_i mean_t p_θ(y_t | x_i, y_<t) + λ ℓ̄_r, over all wordings of each forget question
@@ -62,18 +62,8 @@ class InputRephrasing(Objective):
     """
 
     label: ClassVar = "Input rephrasing"
-    family: ClassVar = Family.TEXT
-    source: ClassVar = "arXiv 2505.01456"
     summary: ClassVar = "lower the probability of the forget answers in all wordings of the question"
-    needs: ClassVar = Needs.RETAIN
-    grid: ClassVar = GRID
     rephrasings: ClassVar[bool | None] = True
-    retain_weight: float = 1.0
-
-    def loss(self, batch: Batch) -> Loss:
-        """Mean probability of the forget tokens + λ · mean NLL of retain."""
-        each = answer_probability(batch.forget)
-        return Loss(each.mean(), retain_nll(batch.retain), self.retain_weight, per_record=each)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,18 @@ def test_a_model_without_adapters_is_not_attacked_and_a_note_says_so(llava: Visi
     assert one.notes["adapter"]["does not apply"] == "the model as loaded carries no adapter apart from its weights"
 
 
+@pytest.mark.parametrize("carries", [True, False])
+def test_a_reference_is_asked_as_it_is(carries: bool, llava: VisionLanguageModel) -> None:
+    if carries:
+        adapted(llava)
+    said, one = logits(llava), subject(llava, reference=True)
+    found = {variant: logits(llava) for variant in AdapterScaling((0.0, 0.25)).tampered(one)}
+    assert list(found) == ["removed", "times-0.25", "merged"]
+    assert all(torch.equal(given, said) for given in found.values())
+    assert one.notes == {"asked as it is": "nothing has been unlearnt in its adapters"}
+    assert list(AdapterScaling(merge=False).tampered(one)) == ["removed", "halved"]
+
+
 def test_a_factor_above_one_is_refused() -> None:
     with pytest.raises(UsageError, match="factors: 2 is not between"):
         AdapterScaling(factors=(2,))

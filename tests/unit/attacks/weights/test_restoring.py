@@ -216,14 +216,14 @@ def test_image_features_stay_where_they_stay_valid(llava: VisionLanguageModel) -
     said = logits(llava)
     features = llava.seen_images().features
     assert features
-    known = dict(features)
+    known = {name: features.get(name) for name in list(features)}
     with restored(llava, ("language",)):
         _train(llava)
         logits(llava)
         llava.image_inputs(["another"])
     assert llava.seen_images().features is features
-    assert all(torch.equal(features[name], known[name]) for name in known)
-    assert "another" in features, "computed within the block, and as good as before"
+    assert all(features.get(name) is known[name] for name in known)
+    assert any(image == "another" for _, image in features), "computed within the block, and as good as before"
     with restored(llava):
         with torch.no_grad():
             for name, parameter in llava.model.named_parameters():
