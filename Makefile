@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-fast mutants lint docs
+.PHONY: help demo test test-fast mutants lint docs bench
 
 help:
 	@echo "make demo      install into $(VENV) and run the embedded example; the last line is the path of the page"
 	@echo "make test      install into $(VENV) and run the checks and tests"
 	@echo "make test-fast the same without the slow tests"
 	@echo "make mutants   make mistakes in every method and see that a test notices"
+	@echo "make bench     time a step, an evaluation and their growth against the peers' way (ten minutes) into runs/bench"
 	@echo "make lint      formatting, lint and types alone"
 	@echo "make docs      build the documentation into docs/_build/html"
 
@@ -27,6 +28,9 @@ test-fast: lint
 
 mutants: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation.run --markdown docs/reference/mutations.md
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/bench.py -o runs/bench
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
