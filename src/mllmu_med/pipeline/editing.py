@@ -36,7 +36,7 @@ def make_edited(workshop: RequestWorkshop, method: Edit, settings: MethodSetting
     loop, name = loop_settings(settings, settings.steps, log_every=5), workshop.step.name
     done = carry_out(
         vlm, method, workshop.subset(*FORGET), workshop.subset(Subset.RETAIN), loop, feeding_of(settings),
-        seed=workshop.recipe.seed, title=f"edit: {name}", checkpoints=checkpoints(workshop, name, key),
+        seed=workshop.seed, title=f"edit: {name}", checkpoints=checkpoints(workshop, name, key),
     )  # fmt: skip
     save_trained(vlm, folder, workshop.start)
     trained = sum(

@@ -41,7 +41,7 @@ def make_guarded(workshop: RequestWorkshop, method: Guard, settings: MethodSetti
     """
     vlm = workshop.load(workshop.output / "models" / PARENT, as_trained=True)
     began = time.perf_counter()
-    seed = workshop.recipe.seed
+    seed = workshop.seed
     gone = workshop.gone
     forget = [sample for sample in workshop.every_sample if sample.id in gone]
     retain = usable_retain(workshop.subset(Subset.RETAIN), settings.retain_share, seed)

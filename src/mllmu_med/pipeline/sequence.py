@@ -66,10 +66,14 @@ class RequestWorkshop(Workshop):
         return self.step.start
 
     @property
+    def seed(self) -> int:
+        """The row's own, or the recipe's. How requests are divided does not depend on it."""
+        return self.recipe.seed if self._settings.seed is None else self._settings.seed
+
+    @property
     def adapter_seed(self) -> int:
         """Another one for each request: an adapter that began as the last one did would only undo it."""
-        first = self.step.number == 1
-        return self.recipe.seed if first else derive(self.recipe.seed, "request", self.step.number)
+        return self.seed if self.step.number == 1 else derive(self.seed, "request", self.step.number)
 
     def load(self, folder: str | Path, *, as_trained: bool = False, apart: bool = False) -> VisionLanguageModel:
         """See :meth:`Workshop.load`."""

@@ -217,7 +217,6 @@ def _unlearn(
     folder: Path,
     taken: Mapping[str, Tensor] | None = None,
 ) -> Facts:
-    recipe = workshop.recipe
     vlm = workshop.load(workshop.output / "models" / workshop.start)
     counts = workshop.trainable(vlm)
     keep_off(vlm, taken or {})
@@ -226,7 +225,7 @@ def _unlearn(
         budget = BudgetSettings(settings.retain_budget, settings.retain_budget_measure, settings.retain_budget_every)
     log = unlearn(
         vlm, method, workshop.subset(*FORGET), workshop.subset(Subset.RETAIN), loop, feeding_of(settings),
-        seed=recipe.seed, title=f"unlearn: {name}", checkpoints=checkpoints(workshop, name, key), budget=budget,
+        seed=workshop.seed, title=f"unlearn: {name}", checkpoints=checkpoints(workshop, name, key), budget=budget,
         validation=validation_questions(workshop) if budget else (), taken=taken,
     )  # fmt: skip
     save_trained(vlm, folder, workshop.start)

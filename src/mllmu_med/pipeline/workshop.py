@@ -79,9 +79,14 @@ class Workshop:
         return "theta0"
 
     @property
+    def seed(self) -> int:
+        """Seed of what unlearning draws."""
+        return self.recipe.seed
+
+    @property
     def adapter_seed(self) -> int:
         """Seed of the initial weights of adapters."""
-        return self.recipe.seed
+        return self.seed
 
     def subset(self, *subsets: Subset) -> list[Sample]:
         """Samples of these subsets."""

@@ -225,6 +225,9 @@ class LearnSettings(Settings):
 class UnlearnSettings(OptimiserSettings):
     """Defaults of every method; an entry of `methods` may set any of them for itself."""
 
+    seed: NonNegativeInt | None = None
+    """Seed of what the method draws: batches, other answers, adapters' first weights; null = the recipe's. Rows that
+    differ in it alone share θ0 and the oracle."""
     steps: PositiveInt = 160
     """Optimiser steps."""
     learning_rate: PositiveFloat = 5e-4

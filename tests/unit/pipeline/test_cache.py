@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from mllmu_med.folders import read_manifest, verify, write_json
 from mllmu_med.pipeline import cache, run
 from mllmu_med.pipeline.cache import cache_folder, checkpoint_fingerprint, reuse_or_make
 from mllmu_med.pipeline.stage import Facts, Stage, took
+from mllmu_med.pipeline.workshop import Workshop
 from tests.unit.pipeline.conftest import tiny
 
 KEY = "0123456789abcdef" * 4
@@ -236,3 +238,26 @@ def test_another_run_trains_nothing_that_is_trained_already(tmp_path: Path, monk
     assert "cached" not in other
     with pytest.raises(AssertionError, match="trained again"):
         run(tiny("learn.oracle.steps=4"), tmp_path / "third", until="unlearn", jobs=1)
+
+
+def test_rows_of_other_seeds_share_what_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods × seeds × shares of the retain data: θ0 once; equal draws give equal bytes, others do not."""
+    from mllmu_med.pipeline import training
+
+    learnt: list[str] = []
+    make = training.make_learnt
+
+    def counted(workshop: Workshop, which: Any, settings: Any, name: str, *rest: Any) -> Any:
+        learnt.append(name)
+        return make(workshop, which, settings, name, *rest)
+
+    monkeypatch.setattr(training, "make_learnt", counted)
+    rows = ["{name: npo, row: a}", "{name: npo, row: b, seed: 0}", "{name: npo, row: c, seed: 7}",
+            "{name: npo, row: d, retain_share: 0.5}"]  # fmt: skip
+    recipe = tiny(f"methods=[{', '.join(rows)}]", "seed=0")
+    run(recipe, tmp_path, until="unlearn", jobs=1)
+    assert sorted(learnt) == ["oracle", "theta0"]
+    files = {row: read_manifest(tmp_path / "models" / row)["files"] for row in "abcd"}
+    assert files["a"] == files["b"], "its own seed is the recipe's"
+    assert files["a"] != files["c"]
+    assert files["a"] != files["d"]
