@@ -104,7 +104,7 @@ def compared(task: Task, work: records.Workload, ways: list[str], repeats: int) 
                 found |= clock.interleaved(runs, repeats=repeats, warmups=0)
                 facts |= {name: way.filling for name, way in made.items() if isinstance(way, Fast)}
             del made
-    questions, most = work.questions(), settings_of(work).branches
+    questions, most = work.questions(), settings_of(work, task.numbers).branches
     tokens = sequence_tokens(theta0, questions)
     rows = []
     for name, times in found.items():

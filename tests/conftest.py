@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,12 @@ EVERY_FAMILY = (
     "qwen2_vl", "qwen3_vl",
 )  # fmt: skip
 """What tests/invariant/test_packing_families.py and test_packing_generation.py run over."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported and collected stays for good: each stage looks for garbage, and need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,6 +38,8 @@ class Size:
         language: how the language model trains, ``full`` or ``lora``; tower and projector are frozen.
         steps: optimiser steps of one timing.
         images: images on either side of a step.
+        branches: most questions of an image in a row. A short prefix is soon shared enough, while what a row costs its
+            attention grows with the square of its length; an image of hundreds of positions pays for every question.
     """
 
     family: str
@@ -52,6 +54,7 @@ class Size:
     language: str = "full"
     steps: int = 1
     images: int = 1
+    branches: int = 16
 
     @property
     def image_tokens(self) -> int:
@@ -63,7 +66,9 @@ class Size:
 SIZES = {
     "mini": Size("llava", 32, 16, (32, 64, 2, 2), (64, 128, 2, 4, 4), 400, spread=0.1, steps=2),
     "mini-qwen": Size("qwen2_5_vl", 64, 8, (32, 64, 2, 2), (64, 128, 2, 4, 2), 400, spread=0.1, steps=2),
-    "tiny": Size("llava", 64, 16, (128, 256, 3, 4), (192, 512, 2, 4, 4), 1600, spread=0.1, steps=3, images=2),
+    "tiny": Size(
+        "llava", 64, 16, (128, 256, 3, 4), (192, 512, 2, 4, 4), 1600, spread=0.1, steps=3, images=2, branches=4
+    ),
     "small": Size("llava", 192, 16, (384, 1536, 10, 6), (512, 1408, 12, 8, 8), 8000),
     "llava-7b": Size(
         "llava", 336, 14, (1024, 4096, 24, 16), (4096, 11008, 32, 32, 32), 32064, tied=False, dtype=torch.bfloat16,

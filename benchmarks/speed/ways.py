@@ -58,12 +58,12 @@ class Task:
         )
 
 
-def settings_of(work: Workload) -> UnlearnSettings:
-    """Batches that hold every record of the workload, rows that hold every question of an image."""
-    per_image = max(sum(s.image_id == t.image_id for t in work.samples) for s in work.samples)
+def settings_of(work: Workload, size: Size) -> UnlearnSettings:
+    """Batches that hold every record of the workload, in rows that suit the model."""
     return UnlearnSettings(
-        forget_batch=len(work.forget), retain_batch=len(work.retain), branches=per_image, phrasings=0, normals=NORMALS
-    )
+        forget_batch=len(work.forget), retain_batch=len(work.retain), branches=size.branches, phrasings=0,
+        normals=NORMALS,
+    )  # fmt: skip
 
 
 class Way(Protocol):
@@ -114,7 +114,7 @@ class Fast:
         began = time.perf_counter()
         log = unlearn(
             self.vlm, objective(self.task.method), self.work.forget, self.work.retain,
-            self.task.loop(steps, every=every), settings_of(self.work), seed=self.task.seed,
+            self.task.loop(steps, every=every), settings_of(self.work, self.task.numbers), seed=self.task.seed,
         )  # fmt: skip
         machine.wait_for(self.task.device)
         self.filling = time.perf_counter() - began - log.seconds
@@ -138,7 +138,7 @@ class FineTune:
         vlm.cache_features(True)
 
     def _run(self, steps: int, every: int) -> Any:
-        questions, settings = self.work.questions(), settings_of(self.work)
+        questions, settings = self.work.questions(), settings_of(self.work, self.task.numbers)
         return learn(
             self.vlm, questions, self.task.loop(steps, every=every),
             LearnSettings(batch=len(questions), branches=settings.branches), seed=self.task.seed,
@@ -162,7 +162,7 @@ class Loop:
 
     def __init__(self, task: Task, work: Workload, vlm: VisionLanguageModel) -> None:
         self.task, self.vlm, self.method = task, vlm, objective(task.method)
-        self.settings = settings_of(work)
+        self.settings = settings_of(work, task.numbers)
         self.loop = task.loop(1)
         self.pairs = pair_questions(vlm, work.forget, work.retain, self.method.needs, self.settings, task.seed)
         self.feeder = Feeder(self.pairs, self.settings, task.seed)
@@ -234,7 +234,7 @@ class Plain(Loop):
 
 def needed(task: Task, work: Workload, vlm: VisionLanguageModel) -> list[Question]:
     """The answers that one step's loss is made of: refusals and random answers where the objective asks for them."""
-    method, settings = objective(task.method), settings_of(work)
+    method, settings = objective(task.method), settings_of(work, task.numbers)
     pairs = pair_questions(vlm, work.forget, work.retain, method.needs, settings, task.seed)
     step = Feeder(pairs, settings, task.seed)(0)
     forget = [] if task.method == "idk" else step.forget
