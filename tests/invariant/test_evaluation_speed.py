@@ -190,7 +190,7 @@ def test_each_answer_is_teacher_forced_once_and_each_image_encoded_once(
         prefixes.extend(image for image, _ in needed)
         fill(vlm, needed, *rest)
 
-    monkeypatch.setattr("mllmu_med.engines.likelihoods.feed", counted)
+    monkeypatch.setattr("mllmu_med.models.shared_prefix.feed", counted)
     monkeypatch.setattr(shared_prefix, "_fill_prefix", filled)
 
     class Likely(InProcess):
