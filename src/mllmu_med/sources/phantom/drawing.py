@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from math import cos, hypot, sin, sqrt, tau
 from typing import NamedTuple, TypeAlias
@@ -141,13 +143,29 @@ def draw_many(count: int, size: int, *keys: Key, jobs: int = 1) -> Pictures:
     # A few parts are drawn sooner than processes start.
     several = jobs > 1 and len(parts) > jobs
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) if several else nullcontext()
-    with bar("Drawing pictures", count) as progress, pool as workers:
+    with bar("Drawing pictures", count) as progress, _one_thread_each(), pool as workers:
         for part, drawn in zip(parts, (workers.map if workers else map)(work, parts), strict=True):
             pixels[part.start : part.stop] = drawn.pixels
             for name, values in drawn.attributes.items():
                 attributes[name][part.start : part.stop] = values
             progress.advance(len(part))
     return Pictures(pixels, attributes)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start within the block have one thread for matrix products: several each would wait for cores."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _draw_part(numbers: range, *, size: int, keys: tuple[Key, ...]) -> Pictures:
