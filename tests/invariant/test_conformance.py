@@ -302,8 +302,10 @@ def test_another_packages_method_is_found_and_passes_the_whole_suite(tmp_path: P
         sys.executable, "-m", "pytest", "--pyargs", "mllmu_med.testing", "-k", "capped_ascent", "-c", os.devnull,
         "--rootdir", str(elsewhere), "-p", "no:cacheprovider", "-q", "-rA", "--tb=short",
     ]  # fmt: skip
+    # A session of its own: as a worker of this one it would take over what an earlier one has left behind.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
-        command, cwd=elsewhere, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=500
+        command, cwd=elsewhere, env={**kept, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stdout[-6000:]
     passed = set(re.findall(r"PASSED .*::(test_\w+)\[", done.stdout))
