@@ -192,16 +192,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128, help="of our engine; the recipe's `evaluate.batch`")
     parser.add_argument("--records", choices=("drawn", "slake"), default="drawn", help="default: drawn by seed")
     parser.add_argument("--questions", type=int, default=records.PER_IMAGE, help="per image, where they are drawn")
-    chosen = parser.parse_args()
-    options.set_threads(chosen.threads)
-    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output")}
-    try:
-        result = carry_out(asked)
-    except MedError as error:
-        sys.exit(f"evaluate.py: {error}")
-    options.finish(
-        chosen, "evaluate" if asked["size"] == "tiny" else f"evaluate-{asked['size']}", result, report(result)
-    )
+    options.run(parser, "evaluate", carry_out, report)
 
 
 if __name__ == "__main__":

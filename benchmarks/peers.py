@@ -274,14 +274,7 @@ def main() -> None:
                         metavar="OBJECTIVE", help=f"of {', '.join(SCRIPTS)}")  # fmt: skip
     parser.add_argument("--images", type=int, help="images on either side; default: by size")
     parser.add_argument("--questions", type=int, default=records.PER_IMAGE, help="per image")
-    chosen = parser.parse_args()
-    options.set_threads(chosen.threads)
-    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output")}
-    try:
-        result = carry_out(asked)
-    except MedError as error:
-        sys.exit(f"peers.py: {error}")
-    options.finish(chosen, "peers", result, report(result))
+    options.run(parser, "peers", carry_out, report, by_size=False)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def shapes(size: str) -> dict[str, tuple[int, int]]:
     }  # fmt: skip
 
 
+@torch.no_grad()
 def carry_out(asked: dict[str, Any]) -> dict[str, Any]:
     """Every shape with every number of rows."""
     if not onednn_pays():
@@ -86,17 +87,7 @@ def main() -> None:
     parser = options.parser(__doc__ or "")
     options.add_size(parser)
     parser.add_argument("--rows", type=int, nargs="+", default=[256, 1024], help="tokens in a forward pass")
-    chosen = parser.parse_args()
-    options.set_threads(chosen.threads)
-    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output")}
-    try:
-        with torch.no_grad():
-            result = carry_out(asked)
-    except MedError as error:
-        sys.exit(f"products.py: {error}")
-    options.finish(
-        chosen, "products" if asked["size"] == "tiny" else f"products-{asked['size']}", result, report(result)
-    )
+    options.run(parser, "products", carry_out, report)
 
 
 if __name__ == "__main__":

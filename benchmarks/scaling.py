@@ -17,7 +17,6 @@ bytes; benchmarks/speed/predicting.py names every assumption. Predictions are ex
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -35,7 +34,6 @@ from benchmarks.build import SyntheticSource
 from benchmarks.evaluate import Ours, asked_questions
 from benchmarks.speed import clock, fitting, machine, options, predicting, records, tables
 from benchmarks.speed.ways import Fast, Task, another, new_model
-from mllmu_med.errors import MedError
 from mllmu_med.memory import forget_peak, peak_memory_mb
 
 PARTS = ("step", "evaluation", "build", "methods", "predict")
@@ -256,6 +254,11 @@ def prediction_text(predictions: Sequence[dict[str, Any]]) -> str:
     return f"{told}\n\n{tables.markdown(predictions, columns)}"
 
 
+def measure_one(asked: dict[str, Any]) -> Any:
+    """One point of a series, in a process of its own."""
+    return one_step(asked) if asked["part"] == "step" else one_build(asked)
+
+
 def main() -> None:
     """Parse, carry out, write."""
     parser = options.parser(__doc__ or "")
@@ -268,18 +271,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, nargs="+", default=[4_000, 8_000, 16_000], help="built")
     parser.add_argument("--patients", type=int, nargs="+", default=[20, 40, 80], help="of each role, in 4,000 records")
     parser.add_argument("--run", help="folder of a finished run whose stages are shared out instead of the small run's")
-    chosen = parser.parse_args()
-    options.set_threads(chosen.threads)
-    if chosen.child:
-        asked = json.loads(chosen.child)
-        print(json.dumps(one_step(asked) if asked["part"] == "step" else one_build(asked)))
-        return
-    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output")}
-    try:
-        result = carry_out(asked)
-    except MedError as error:
-        sys.exit(f"scaling.py: {error}")
-    options.finish(chosen, "scaling", result, report(result))
+    options.run(parser, "scaling", carry_out, report, child=measure_one, by_size=False)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ takes two steps, less what it held before the way was made.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -245,6 +244,25 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join([*lines, machine.in_words(result["machine"])]) + "\n"
 
 
+def with_peers(asked: dict[str, Any]) -> dict[str, Any]:
+    """As :func:`carry_out`, and beside it the peers' own code where a checkout was named."""
+    result = carry_out({name: value for name, value in asked.items() if name != "peer"})
+    if asked["peer"]:
+        from benchmarks import peers
+
+        result["peers"] = peers.carry_out({**asked, "python": sys.executable})
+    return result
+
+
+def reported(result: dict[str, Any]) -> str:
+    """As :func:`report`, with the peers' table where there is one."""
+    if "peers" not in result:
+        return report(result)
+    from benchmarks import peers
+
+    return f"{report(result)}\n{peers.report(result['peers'])}"
+
+
 def main() -> None:
     """Parse, carry out, write."""
     parser = options.parser(__doc__ or "")
@@ -261,23 +279,7 @@ def main() -> None:
     )
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH",
                         help="also time a peer's own code from a checkout; see benchmarks/peers.py")  # fmt: skip
-    chosen = parser.parse_args()
-    options.set_threads(chosen.threads)
-    if chosen.child:
-        print(json.dumps(measure_memory(json.loads(chosen.child))))
-        return
-    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output", "peer")}
-    try:
-        result = carry_out(asked)
-        text = report(result)
-        if chosen.peer:
-            from benchmarks import peers
-
-            beside = peers.carry_out({**asked, "peer": chosen.peer, "python": sys.executable})
-            result["peers"], text = beside, f"{text}\n{peers.report(beside)}"
-    except MedError as error:
-        sys.exit(f"step.py: {error}")
-    options.finish(chosen, "step" if asked["size"] == "tiny" else f"step-{asked['size']}", result, text)
+    options.run(parser, "step", with_peers, reported, child=measure_memory)
 
 
 if __name__ == "__main__":

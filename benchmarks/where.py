@@ -110,14 +110,7 @@ def main() -> None:
     parser = options.parser(__doc__ or "")
     options.add_size(parser)
     parser.add_argument("--method", choices=OBJECTIVES, default="npo_kl", help="objective of the step")
-    chosen = parser.parse_args()
-    options.set_threads(chosen.threads)
-    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output")}
-    try:
-        result = carry_out(asked)
-    except MedError as error:
-        sys.exit(f"where.py: {error}")
-    options.finish(chosen, "where" if asked["size"] == "tiny" else f"where-{asked['size']}", result, report(result))
+    options.run(parser, "where", carry_out, report)
 
 
 if __name__ == "__main__":

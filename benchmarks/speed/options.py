@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import tables
+from mllmu_med.errors import MedError
 
 
 def parser(text: str) -> argparse.ArgumentParser:
@@ -42,6 +43,37 @@ def set_threads(count: int) -> None:
     transformers.utils.logging.disable_progress_bar()
     if count:
         torch.set_num_threads(count)
+
+
+def run(
+    made: argparse.ArgumentParser,
+    script: str,
+    carry_out: Callable[[dict[str, Any]], dict[str, Any]],
+    report: Callable[[dict[str, Any]], str],
+    *,
+    child: Callable[[dict[str, Any]], Any] | None = None,
+    by_size: bool = True,
+) -> None:
+    """Parse, carry out, print and write.
+
+    Args:
+        script: its name, and that of the result; with the size behind it where that is not ``tiny``.
+        child: what a process of the script's own is asked to do, options in and result out as JSON.
+        by_size: results of several sizes stand side by side.
+    """
+    chosen = made.parse_args()
+    set_threads(chosen.threads)
+    if child is not None and chosen.child:
+        print(json.dumps(child(json.loads(chosen.child))))
+        return
+    asked = {name: value for name, value in vars(chosen).items() if name not in ("child", "json", "output")}
+    try:
+        result = carry_out(asked)
+        text = report(result)
+    except MedError as error:
+        sys.exit(f"{script}.py: {error}")
+    size = asked.get("size", "tiny") if by_size else "tiny"
+    finish(chosen, script if size == "tiny" else f"{script}-{size}", result, text)
 
 
 def finish(chosen: argparse.Namespace, name: str, result: Mapping[str, Any], text: str) -> None:

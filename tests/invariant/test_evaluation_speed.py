@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from mllmu_med.benchmark.sample import Probe, Sample, Stratum, Subset
 from mllmu_med.engines.answer_store import AnswerStore
@@ -157,19 +156,6 @@ def test_a_known_answer_is_cut_at_the_limit(taught: VisionLanguageModel, limit: 
 
 
 # --- counted
-
-
-@pytest.fixture
-def fed(taught: VisionLanguageModel) -> Iterator[list[tuple[int, int]]]:
-    """The (rows, tokens) of every pass through the model."""
-    shapes: list[tuple[int, int]] = []
-
-    def note(_module: torch.nn.Module, _args: object, arguments: dict[str, torch.Tensor]) -> None:
-        shapes.append(tuple(arguments["input_ids"].shape))  # type: ignore[arg-type]
-
-    hook = taught.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
-    yield shapes
-    hook.remove()
 
 
 def test_each_answer_is_teacher_forced_once_and_each_image_encoded_once(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -90,19 +90,6 @@ def test_the_limit_is_exact(taught: VisionLanguageModel) -> None:
             found = generate(taught, [prompt], max_new_tokens=limit, batch=1)
             assert same_answers(found, [own_answer(taught, prompt, limit)])
     assert end == taught.prompts.tokenizer.eos_token_id
-
-
-@pytest.fixture
-def fed(taught: VisionLanguageModel) -> Iterator[list[tuple[int, int]]]:
-    """The (rows, tokens) of every pass through the language model."""
-    shapes: list[tuple[int, int]] = []
-
-    def note(_module: torch.nn.Module, _args: object, arguments: dict[str, torch.Tensor]) -> None:
-        shapes.append(tuple(arguments["input_ids"].shape))  # type: ignore[arg-type]
-
-    hook = taught.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
-    yield shapes
-    hook.remove()
 
 
 def test_the_loop_ends_with_the_longest_answer(taught: VisionLanguageModel, fed: list[tuple[int, int]]) -> None:

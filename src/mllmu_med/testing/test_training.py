@@ -150,8 +150,8 @@ def test_two_processes_train_what_one_trains(name: str, pair: tuple[Path, dict[s
     assert name not in failed, failed[name]
     shared, alone = load_file(folder / f"{name}.safetensors"), trained_weights(name)
     assert relative_difference(shared, alone) < 2e-3
-    # AdamW makes a step of any length of a gradient that is 0 but for rounding: that is a lottery for single weights, and
-    # only for them. A mistake in how the halves are put together moves all.
+    # AdamW makes a step of any length of a gradient that is 0 but for rounding: a lottery for single weights, and only
+    # for them. A mistake in how the halves are put together moves all.
     apart = torch.cat([(shared[key] - value).abs().flatten() for key, value in alone.items()])
     assert int((apart > 3e-7).sum()) <= len(apart) // 1000
 

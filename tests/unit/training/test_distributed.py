@@ -119,7 +119,7 @@ def test_two_processes_do_what_one_does(job: str, two: Together, one: Callable[[
     assert moved > 1e-3
     assert distance(weights, alone.after) < (2e-3 if job in STEEP else 1e-4) * moved
     if job in EQUAL:
-        # AdamW makes a step of any length of a gradient that is 0 but for rounding: that is a lottery for single weights.
+        # AdamW makes a step of any length of a gradient that is 0 but for rounding: a lottery for single weights.
         apart = torch.cat([(weights[name] - alone.after[name]).abs().flatten() for name in weights])
         assert int((apart > (1e-5 if job.startswith("fsdp2") else 1e-6)).sum()) <= len(apart) // 1000
 
