@@ -35,7 +35,8 @@ COLUMNS = (
     ("patients ↑", "privacy", "patients"),
     ("test ↑", "privacy", "test"),
 )
-
+UNUSED = "unused patients ↑"
+"""What is left, as a share of θ0's, of the retained patients that a method may not use; shown where some row has it."""
 COSTS = (("seconds", "seconds"), ("MiB", "peak_memory_mb"), ("changed", "changed_share"), ("cost", "share_of_oracle"))
 
 
@@ -88,13 +89,24 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for title, key in COSTS:
             known = [row["cost"][key] for row in same if (row.get("cost") or {}).get(key) is not None]
             entry[title] = mean(known) if known else None
+        shares = [row["unused"]["patients"]["unused"]["share"] for row in same if row.get("unused")]
+        known = [share for share in shares if share is not None]
+        entry[UNUSED] = mean(known) if known else None
         found.append(entry)
+    if all(entry[UNUSED] is None for entry in found):
+        for entry in found:
+            del entry[UNUSED]
     return found
+
+
+def titles_of(row: Mapping[str, Any]) -> list[str]:
+    """The columns of figures that a table has: the usual ones, and that of unused patients where there are some."""
+    return [title for title, _, _ in COLUMNS] + ([UNUSED] if UNUSED in row else [])
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as Markdown."""
-    titles = [title for title, _, _ in COLUMNS]
+    titles = titles_of(rows[0])
     head = ["method", "family", *titles, "time", "memory", "changed", "cost"]
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for row in rows:
@@ -124,7 +136,7 @@ def fill(pages: Path, rows: Sequence[Mapping[str, Any]], note: str) -> int:
         if row is None:
             return match[0]
         count += 1
-        said = ", ".join(f"{title} {row[title]:.2f}" for title, _, _ in COLUMNS if row[title] is not None)
+        said = ", ".join(f"{title} {row[title]:.2f}" for title in titles_of(row) if row[title] is not None)
         on = f" as `{row['name']}`" if "+" in row["name"] else ""
         return f"<!-- measured:{match[1]} -->\n*Measured{on} ({note}):* {said}; {row['cost']:.0%} of the oracle's cost."
 

@@ -14,13 +14,13 @@ from mllmu_med.methods.composition import Composite
 from mllmu_med.methods.interface import Answers, Batch, Loss, Needs, Objective
 from mllmu_med.models import rows, vlm
 from mllmu_med.models.rows import Layout
-from mllmu_med.testing.batches import each_group
+from mllmu_med.testing.batches import each_group, teacher_of
 from mllmu_med.testing.naming import methods
 
 LossOf = Callable[[Objective, Batch], Loss]
 ASKS_THETA0 = (
     Needs.REFERENCE_LOGPROB | Needs.FORGET_REFERENCE | Needs.RETAIN_REFERENCE | Needs.OTHERS_LOGPROB | Needs.ANCHORS
-    | Needs.NOISED | Needs.REINFORCED | Needs.REFERENCE_LAYERS
+    | Needs.NOISED | Needs.REINFORCED | Needs.REFERENCE_LAYERS | Needs.TEACHER
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def swap_sides(patch: pytest.MonkeyPatch) -> None:
 
 _OPTIONAL = (
     "level", "layers", "lens", "reference_logprob", "reference_logits", "reference_layers", "noised_logits",
-    "reinforced_logits",
+    "reinforced_logits", "teacher",
 )  # fmt: skip
 
 
@@ -111,6 +111,7 @@ def detach_reference(patch: pytest.MonkeyPatch) -> None:
             "reference_logprob": answers.token_logprob.detach(), "reference_logits": logits, "noised_logits": logits,
             "reinforced_logits": logits,
             "reference_layers": {layer: states.detach() for layer, states in (answers.layers or {}).items()},
+            "teacher": teacher_of(logits, answers.target),
         }  # fmt: skip
         return replace(answers, **{name: value for name, value in live.items() if vars(answers)[name] is not None})
 
@@ -149,7 +150,8 @@ MUTATIONS = {
         Mutation("shift", "answer tokens are predicted from one place too early", shift_labels, _never, in_loop=True),
         Mutation("image", "no image reaches the model", drop_image, _never, in_loop=True),
         Mutation(
-            "reference", "θ0's outputs are replaced by the model's own, detached", detach_reference,
+            "reference", "outputs of θ0, or of an approximate oracle, are replaced by the model's own, detached",
+            detach_reference,
             lambda needs: None if needs & ASKS_THETA0 else "no reference",
         ),
     )

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from math import prod
 from random import Random
 
 from mllmu_med.attacks.other_facts import other_facts
 from mllmu_med.benchmark.facts.answers import normalise
-from mllmu_med.benchmark.identities.classes import LOCALES, formats, settings
-from mllmu_med.benchmark.identities.recognising import format_of
+from mllmu_med.benchmark.identities.others import values_like
 from mllmu_med.benchmark.identities.taken import compact
 from mllmu_med.benchmark.sample import Sample, Span
 from mllmu_med.evaluation.spans import asked_for, tells
 from mllmu_med.seeding import rng
-
-_FEWEST_DIGITS = 3
-_SHUFFLED = 1 << 14  # values; a format with more of them is drawn from until there are enough new ones
 
 _Value = tuple[str, str]  # PHI class and value
 
@@ -69,43 +63,9 @@ def _with(sample: Sample, replaced: Sequence[Span], values: Mapping[_Value, str]
 
 def _other_values(spans: Sequence[Span], language: str, random: Random) -> Iterator[dict[_Value, str]]:
     """New values for every one of the spans; none where one of them has none."""
-    streams = {(span.phi_class, span.value): _values_like(span, language, random) for span in spans}
+    streams = {
+        (span.phi_class, span.value): values_like(span.phi_class, span.value, language, span.space, random)
+        for span in spans
+    }
     for values in zip(*streams.values(), strict=False):
         yield dict(zip(streams, values, strict=True))
-
-
-def _values_like(span: Span, language: str, random: Random) -> Iterator[str]:
-    """Values of the span's format, each once, in random order; the true one may be among them."""
-    kind = format_of(span.phi_class, span.value, language, span.space)
-    if kind is None and len(re.findall("[0-9]", span.value)) >= _FEWEST_DIGITS:
-        yield from _other_digits(span.value, random)
-        return
-    if kind is None and span.phi_class == "name":
-        kind = formats("name", settings(language, LOCALES, varied=True)[0])[0]
-    if kind is not None:
-        yield from (kind.at(index).value for index in _indices(kind.size, random))
-
-
-def _indices(size: int, random: Random) -> Iterator[int]:
-    """The numbers below ``size``, each once, in random order."""
-    if size <= _SHUFFLED:
-        yield from random.sample(range(size), size)
-        return
-    drawn: set[int] = set()
-    while len(drawn) < size:
-        index = random.randrange(size)
-        if index not in drawn:
-            drawn.add(index)
-            yield index
-
-
-def _other_digits(value: str, random: Random) -> Iterator[str]:
-    """The value with other digits; a leading digit of a number that is not 0 stays so."""
-    pieces = re.split(r"([0-9]+)", value)
-    lowest = [10 ** (len(group) - 1) if group[0] != "0" and len(group) > 1 else 0 for group in pieces[1::2]]
-    sizes = [10 ** len(group) - low for group, low in zip(pieces[1::2], lowest, strict=True)]
-    for index in _indices(prod(sizes), random):
-        for place, (low, size) in enumerate(zip(lowest, sizes, strict=True)):
-            index, part = divmod(index, size)
-            pieces[2 * place + 1] = f"{low + part:0{len(pieces[2 * place + 1])}d}"
-        yield "".join(pieces)

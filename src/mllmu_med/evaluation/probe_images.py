@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
+from mllmu_med.benchmark.images.blends import PREFIX, blend
 from mllmu_med.benchmark.images.changes import CHANGES, change
 from mllmu_med.benchmark.images.variants import vary
 from mllmu_med.benchmark.store import Benchmark
@@ -34,9 +35,10 @@ def image_loader(benchmark: Benchmark) -> Callable[[str], Image.Image]:
     """How an identifier becomes an image.
 
     ``ID`` is an image of the benchmark, ``blank`` the blank image; ``ID#CHANGE`` what a change makes of an image:
-    ``variant-2`` (:func:`~mllmu_med.benchmark.images.variants.vary`), ``noise`` (:func:`under_noise`), or one of the
+    ``variant-2`` (:func:`~mllmu_med.benchmark.images.variants.vary`), ``noise`` (:func:`under_noise`), one of the
     attacks' changes at one of their strengths, e.g. ``crop-easy`` or ``noise-hard``
-    (:func:`~mllmu_med.benchmark.images.changes.change`).
+    (:func:`~mllmu_med.benchmark.images.changes.change`), or ``blend-OTHER``: the mean of the image and a second one,
+    whose identifier is ``OTHER`` (:func:`~mllmu_med.benchmark.images.blends.blend`).
     """
 
     def load(image_id: str) -> Image.Image:
@@ -44,6 +46,8 @@ def image_loader(benchmark: Benchmark) -> Callable[[str], Image.Image]:
             return blank_image()
         original, _, name = image_id.partition("#")
         image = benchmark.image(original)
+        if name.startswith(PREFIX) and "#" not in name:
+            return blend(image, benchmark.image(name.removeprefix(PREFIX)))
         return _changed(image, name, original) if name else image
 
     return load

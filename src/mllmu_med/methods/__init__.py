@@ -41,6 +41,7 @@ _OBJECTIVES = {
     "mmunlearner": "mmunlearner:MMUnlearner",
     "duo": "duo:DUO",
     "o3": "o3:O3",
+    "excess": "excess:Excess",
 }
 _EDITS = {
     "task_vector": "task_vector:TaskVector",
@@ -85,6 +86,7 @@ ADDONS: Registry[Any] = Registry(
             "ng_diff": "ng_diff:NormalisedGradients",
             "prompt_decouple": "prompt_decouple:PromptDecoupling",
             "sine_project": "sine_project:SineProjection",
+            "siblings": "siblings:Siblings",
         },
     ),
 )

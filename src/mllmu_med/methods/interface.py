@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -59,6 +59,8 @@ class Needs(Flag):
     CORRECTIONS = auto()  # the forget questions whose true answer is known, with that answer
     OTHERS_LOGPROB = auto()  # log p_θ0 of the refusals, normals, alternates and corrections
     ANCHORS = auto()  # forget image × benign question and benign image × forget question, with θ0's own answers
+    SIBLINGS = auto()  # made-up patients in the format of the forget request, with θ0's logits along made-up answers
+    TEACHER = auto()  # what an approximate oracle, which never saw the forget set, says on the forget answers
     NOISED = auto()  # θ0's logits on the forget answers, asked behind a refusing instruction about a noisy image
     REINFORCED = auto()  # logits, on the forget answers, of θ0 trained further on the forget set
     LAYERS = auto()  # hidden states of some decoder layers on forget and retain answers
@@ -115,6 +117,22 @@ class Focus:
     modules: tuple[str, ...]
 
 
+class Teacher(NamedTuple):
+    """Another model's distributions at K answer tokens: its likeliest k of V tokens, and what all others share.
+
+    Attributes:
+        target: [K] log-probability of the answer token.
+        tokens: [K, k] tokens, different ones, the answer token among them.
+        logprobs: [K, k] theirs.
+        rest: [K] logarithm of the probability that all other tokens share; None where k = V and there are none.
+    """
+
+    target: Tensor
+    tokens: Tensor
+    logprobs: Tensor
+    rest: Tensor | None
+
+
 @dataclass(frozen=True)
 class Answers:
     """Model outputs on the answers of one group of records; N records, K answer tokens in all, V vocabulary.
@@ -137,6 +155,7 @@ class Answers:
         reference_layers: as ``layers``, of θ0.
         noised_logits: [K, V] θ0's logits behind a refusing instruction about a noisy image.
         reinforced_logits: [K, V] of θ0 trained further on the forget set.
+        teacher: what an approximate oracle says at the K tokens (:class:`Needs`.TEACHER).
     """
 
     logits: Tensor
@@ -153,6 +172,7 @@ class Answers:
     reference_layers: Mapping[int, Tensor] | None = None
     noised_logits: Tensor | None = None
     reinforced_logits: Tensor | None = None
+    teacher: Teacher | None = None
 
     @cached_property
     def logprobs(self) -> Tensor:
@@ -209,6 +229,7 @@ class Batch(NamedTuple):
     alternates: Answers | None = None
     corrections: Answers | None = None
     anchors: Answers | None = None
+    siblings: Answers | None = None
     step: int = 0
     state: Mapping[str, Tensor] = {}
 
@@ -308,6 +329,9 @@ class Objective(Component):
         return False
 
 
+T = TypeVar("T")
+
+
 def required(answers: Answers | None, what: str) -> Answers:
     """The answers a method declared; the loop breaks its promise if they are missing."""
     if answers is None:
@@ -315,8 +339,8 @@ def required(answers: Answers | None, what: str) -> Answers:
     return answers
 
 
-def provided(values: Tensor | None, what: str) -> Tensor:
-    """The tensor a method declared; the loop breaks its promise if it is missing."""
+def provided(values: T | None, what: str) -> T:
+    """What a method declared; the loop breaks its promise if it is missing."""
     if values is None:
         raise RuntimeError(f"the loop provided no {what}, which the method declares as a need")
     return values

@@ -9,9 +9,14 @@ from mllmu_med.methods.chunked import each_token
 from mllmu_med.methods.interface import Answers, required
 
 
+def record_mean(values: Tensor) -> Tensor:
+    """Mean of values [N] over records; 0 for N = 0, where made-up siblings stand in for retain records."""
+    return values.mean() if len(values) else values.sum()
+
+
 def mean_nll(answers: Answers) -> Tensor:
     """mean_i ℓ̄(x_i, y_i): negative log-likelihood in nats a token, mean over each answer, then over records; ≥ 0."""
-    return answers.nll.mean()
+    return record_mean(answers.nll)
 
 
 def token_kl(logits: Tensor, reference: Tensor) -> Tensor:
@@ -27,7 +32,7 @@ def forward_kl(answers: Answers) -> Tensor:
     """
     assert answers.reference_logits is not None, "declare Needs.RETAIN_REFERENCE"
     per_token = each_token(token_kl, [answers.logits, answers.reference_logits])
-    return (answers.per_record(per_token) / answers.length).mean()
+    return record_mean(answers.per_record(per_token) / answers.length)
 
 
 def retain_nll(retain: Answers | None) -> Tensor:

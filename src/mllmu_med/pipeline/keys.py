@@ -76,6 +76,21 @@ class Keys:
             key = self._key("method", parent=key, method=method, request=number)
         return key
 
+    def teacher(self, settings: MethodSettings, request: int, rephrasings: bool | None) -> str:
+        """Outputs of an approximate oracle: the base, what it is trained on, and what it is asked."""
+        shared = {
+            "seed", "forget_batch", "retain_batch", "retain_share", "teacher_steps", "teacher_rate", "siblings",
+            "warmup", "phrasings", "requests", "branches", "precision", "clip", "betas", "weight_decay", "schedule",
+            "final_share", "gradient_accumulation",
+        }  # fmt: skip
+        own = settings.model_dump(mode="json", include=shared)
+        rate = self.recipe.learn.original.learning_rate
+        trainable = self.recipe.model.model_dump(mode="json", include={"trainable", "lora", "dtype", "quantise"})
+        return self._key(
+            "teacher", parent=self.base, settings=own, learning_rate=rate, request=request, rephrasings=rephrasings,
+            model=trainable,
+        )  # fmt: skip
+
     def retrained(self, settings: MethodSettings, request: int) -> str:
         """The oracle, and for all but the last request those that are gone."""
         if request == count_of(settings.requests):

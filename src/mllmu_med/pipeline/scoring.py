@@ -27,13 +27,19 @@ from mllmu_med.pipeline.attacking import about_attacks, attacks_of, row_attempts
 from mllmu_med.pipeline.controls import GIBBERISH
 from mllmu_med.pipeline.evaluating import asked_samples
 from mllmu_med.pipeline.inside import stored_inside
+from mllmu_med.pipeline.requests import steps_of
+from mllmu_med.pipeline.retained import has_share, unused_by_row
 from mllmu_med.pipeline.sections import sections
 from mllmu_med.pipeline.sequence import folders_between, row_training, with_courses
 from mllmu_med.pipeline.stage import Facts
 from mllmu_med.pipeline.workshop import Workshop
-from mllmu_med.recipe import MethodSettings
+from mllmu_med.recipe import MethodSettings, make_method
 
 RESULTS_FORMAT = "mllmu-med/results/1"
+STOPPING = ("excess", "auc")
+"""What a stopping rule measures every few steps, where a training has one."""
+ADDED = ("retain_share", "stopped", "stopping")
+"""What :func:`row_info` knows of a method's row that no score is made of."""
 
 
 def row_outputs(workshop: Workshop, rows: list[str], *, texts_only: bool = False) -> dict[str, list[Output]]:
@@ -94,17 +100,19 @@ def scored_rows(
     models, seed, bootstrap = workshop.output / "models", workshop.recipe.seed, workshop.recipe.evaluate.bootstrap
     measured = measured_rows(by_id, outputs)
     more = sections(
-        samples, outputs, measured, attempts, attacks, _base_outputs(workshop), seed=seed, bootstrap=bootstrap
+        samples, outputs, measured, attempts, attacks, _base_outputs(workshop), unused_by_row(workshop),
+        seed=seed, bootstrap=bootstrap,
     )  # fmt: skip
     served = served_rows(workshop)
+    infos = {
+        name: served[name] if name in served else row_info(workshop, name)
+        for name in outputs
+        if name in served or (models / name / MANIFEST).is_file()
+    }
     rows = score_rows(
         samples,
         outputs,
-        {
-            name: served[name] if name in served else row_info(workshop, name)
-            for name in outputs
-            if name in served or (models / name / MANIFEST).is_file()
-        },
+        infos,
         seed=seed,
         bootstrap=bootstrap,
         measured=measured,
@@ -118,7 +126,12 @@ def scored_rows(
         },
     )
     seen = _seen_inside(workshop, samples, list(outputs))
-    return [{**row, **more.get(row["name"], {}), **seen.get(row["name"], {})} for row in rows]
+    finished = []
+    for row in rows:
+        name = row["name"]
+        added = {key: value for key, value in infos.get(name, {}).items() if key in ADDED}
+        finished.append({**row, **added, **more.get(name, {}), **seen.get(name, {})})
+    return finished
 
 
 def _seen_inside(workshop: Workshop, samples: Sequence[Sample], rows: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -142,7 +155,7 @@ def _base_outputs(workshop: Workshop) -> list[Output] | None:
 
 
 def row_info(workshop: Workshop, name: str) -> dict[str, Any]:
-    """What is known of a row besides its outputs: names, cost and training curve."""
+    """What is known of a row besides its outputs: names, cost, training curve, share of the retain data, its end."""
     models = workshop.output / "models"
     training = row_training(workshop, name)
     oracle = read_manifest(models / "oracle")["training"]
@@ -164,17 +177,34 @@ def row_info(workshop: Workshop, name: str) -> dict[str, Any]:
                 "forget": e.get("forget"),
                 "retain": e.get("retain"),
                 "lr": e["lr"],
+                **{measure: e[measure] for measure in STOPPING if measure in e},
             }
             for e in training["curve"]
         ],
     }
     settings = next((method for method in workshop.recipe.methods if method.row == name), None)
-    return info if settings is None else {**info, **_method_info(settings)}
+    if settings is None:
+        return info
+    info |= _method_info(settings)
+    if has_share(settings):
+        info["retain_share"] = settings.retain_share
+    if stopped := _stopped(workshop, settings):
+        info["stopped"] = stopped
+    if settings.stop_excess is not None and any("excess" in entry for entry in training["curve"]):
+        info["stopping"] = {"excess": settings.stop_excess, "band": settings.stop_band}
+    return info
+
+
+def _stopped(workshop: Workshop, settings: MethodSettings) -> str | None:
+    """Why the row's training ended early, of several requests each; None where all steps were taken."""
+    models, steps = workshop.output / "models", steps_of(settings)
+    found = [(step.number, read_manifest(models / step.name)["training"].get("stopped")) for step in steps]
+    reasons = [reason if len(steps) == 1 else f"request {number}: {reason}" for number, reason in found if reason]
+    return "; ".join(reasons) or None
 
 
 def _method_info(settings: MethodSettings) -> dict[str, Any]:
     from mllmu_med.methods.guards.interface import Guard
-    from mllmu_med.recipe import make_method
 
     method = make_method(settings)
     label = method.label if settings.row == settings.name else f"{method.label} ({settings.row})"

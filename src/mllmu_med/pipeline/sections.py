@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from mllmu_med.evaluation.private.detection import Told, class_figures, detect_s
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, finite
 from mllmu_med.evaluation.statistics import memberships, resample
 from mllmu_med.evaluation.subgroups import Subgroups
+from mllmu_med.evaluation.unused import unused_results
 
 if TYPE_CHECKING:
     Outputs = Mapping[str, Sequence[Output]]
@@ -34,6 +35,7 @@ def sections(
     attempts: Attempts,
     attacks: Mapping[str, Attack],
     base: Sequence[Output] | None,
+    unused: Mapping[str, Collection[str]],
     *,
     seed: int,
     bootstrap: int,
@@ -45,6 +47,7 @@ def sections(
     - ``calibration``: how far answers are as right as they are sure.
     - ``detection``: forgotten patients' values told, by class and by how they were recognised.
     - ``subgroups``: who pays, against the oracle.
+    - ``unused``: what is left of the retain data that the row's method may not use, beside that which it may.
     - ``exposure``, ``sampling``, ``recovery``, ``unlok``: of the attacks ``exposure`` and ``sampling``, of those that
       change weights, and UnLOK-VQA's own figures.
 
@@ -54,6 +57,7 @@ def sections(
         attempts: row → attack → attempts.
         attacks: the attacks by name.
         base: outputs of a model that has learnt no patient, for the membership attack that needs one.
+        unused: row → clusters of the retain set that its method may not use; only rows for which there are some.
         seed, bootstrap: of intervals.
     """
     by_id = {sample.id: sample for sample in samples}
@@ -73,6 +77,10 @@ def sections(
             "detection": class_figures(_told(measured[row])),
             "subgroups": groups.table(measured[row], measured[ORACLE_ROW]),
         }
+        if row in unused:
+            section["unused"] = unused_results(
+                measured[row], measured[ORIGINAL_ROW], unused[row], seed=seed, bootstrap=bootstrap
+            )
         if tried:
             section |= _of_attempts(by_id, own, outputs[ORIGINAL_ROW], tried, attempts[ORIGINAL_ROW], ideal, attacks)
         found[row] = finite(section)

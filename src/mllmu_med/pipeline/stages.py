@@ -182,11 +182,13 @@ def _add_controls(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
 
 def _add_method(settings: MethodSettings, workshop: Any, keys: Keys, add: Add) -> None:
     """The stages of one row: its requests one after another, and before them what a plan is built from."""
+    from mllmu_med.methods.composition import Composite
     from mllmu_med.methods.edits.interface import Edit
     from mllmu_med.methods.guards.interface import Guard
     from mllmu_med.methods.interface import Cost
     from mllmu_med.methods.plans.retrain import Retrain
     from mllmu_med.methods.plans.shards import Shards
+    from mllmu_med.pipeline.training import needs_base
 
     method = make_method(settings)
     start = "theta0"
@@ -195,6 +197,8 @@ def _add_method(settings: MethodSettings, workshop: Any, keys: Keys, add: Add) -
     steps = steps_of(settings, start)
     for step in steps:
         needs: tuple[str, ...] = (step.start,)
+        if isinstance(method, Composite) and needs_base(method, settings):
+            needs += ("base",)
         size = f"{settings.steps} steps of {settings.forget_batch} + {settings.retain_batch}"
         key = keys.method(settings, step.number)
         if isinstance(method, Edit | Guard) and method.cost is Cost.NONE:

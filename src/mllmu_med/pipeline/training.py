@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -34,12 +35,17 @@ from mllmu_med.training.checkpoints import Checkpoints
 from mllmu_med.training.cost import Counter
 from mllmu_med.training.examples import corpus, learning_questions
 from mllmu_med.training.feeding import UnlearnSettings as Feeding
+from mllmu_med.training.feeding import usable_retain
 from mllmu_med.training.learn import LearnSettings, answer_loss, learn
 from mllmu_med.training.loop import optimise
 from mllmu_med.training.sampling import balanced
 from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.stopping import StopSettings
 from mllmu_med.training.tower import Pictures, TowerSettings, warm_up_tower
 from mllmu_med.training.unlearn import unlearn
+
+if TYPE_CHECKING:
+    from mllmu_med.pipeline.teaching import Taught
 
 
 def checkpoints(workshop: Workshop, name: str, key: str) -> Checkpoints:
@@ -187,7 +193,8 @@ def make_method_model(workshop: RequestWorkshop, settings: MethodSettings, key: 
     if isinstance(method, Composite):
         loop = loop_settings(settings, settings.steps, log_every=5)
         taken = workshop.taken() if isinstance(method.rule, Orthogonal) else None
-        return _unlearn(workshop, method, settings, loop, workshop.step.name, key, folder, taken)
+        teacher = _teacher(workshop, method, settings, key, folder)
+        return _unlearn(workshop, method, settings, loop, workshop.step.name, key, folder, taken, teacher)
     if isinstance(method, Edit):
         from mllmu_med.pipeline.editing import make_edited
 
@@ -199,6 +206,23 @@ def make_method_model(workshop: RequestWorkshop, settings: MethodSettings, key: 
     from mllmu_med.pipeline.planning import make_planned
 
     return make_planned(workshop, method, settings, key, folder)
+
+
+def needs_base(method: Composite, settings: MethodSettings) -> bool:
+    """Whether the base's weights are used beside θ0's: for an approximate oracle."""
+    return settings.teacher == "base" and (Needs.TEACHER in method.needs or settings.stop_excess is not None)
+
+
+def _teacher(
+    workshop: RequestWorkshop, method: Composite, settings: MethodSettings, key: str, folder: Path
+) -> Taught | None:
+    """The approximate oracle that the method learns from, or by which it stops, where base weights are used for it."""
+    from mllmu_med.pipeline.teaching import taught
+
+    if not needs_base(method, settings):
+        return None
+    where = checkpoints(workshop, f"{workshop.step.name}-teacher", key)
+    return taught(workshop, settings, feeding_of(settings), method.objective.rephrasings, where, folder)
 
 
 def feeding_of(settings: UnlearnSettings) -> Feeding:
@@ -216,6 +240,7 @@ def _unlearn(
     key: str,
     folder: Path,
     taken: Mapping[str, Tensor] | None = None,
+    teacher: Taught | None = None,
 ) -> Facts:
     vlm = workshop.load(workshop.output / "models" / workshop.start)
     counts = workshop.trainable(vlm)
@@ -223,14 +248,18 @@ def _unlearn(
     budget = None
     if settings.retain_budget is not None:
         budget = BudgetSettings(settings.retain_budget, settings.retain_budget_measure, settings.retain_budget_every)
+    stop = None
+    if settings.stop_excess is not None:
+        stop = StopSettings(settings.stop_excess, settings.stop_band, settings.stop_every)
     log = unlearn(
         vlm, method, workshop.subset(*FORGET), workshop.subset(Subset.RETAIN), loop, feeding_of(settings),
         seed=workshop.seed, title=f"unlearn: {name}", checkpoints=checkpoints(workshop, name, key), budget=budget,
-        validation=validation_questions(workshop) if budget else (), taken=taken,
+        validation=validation_questions(workshop, settings.retain_share) if budget else (), taken=taken,
+        teacher=None if teacher is None else teacher.outputs, stop=stop,
     )  # fmt: skip
     save_trained(vlm, folder, workshop.start)
-    answers = answers_per_step(method, settings)
-    return training_facts(log, counts, log.steps * loop.accumulation * answers, vlm)
+    answers = log.steps * loop.accumulation * answers_per_step(method, settings)
+    return training_facts(log, counts, answers + (0 if teacher is None else teacher.records), vlm)
 
 
 @torch.no_grad()
@@ -245,10 +274,11 @@ VALIDATED = 96
 """Most validation questions of each kind that a retain budget is measured on."""
 
 
-def validation_questions(workshop: Workshop) -> list[Question]:
-    """What a retain budget is measured on: validation samples, and retained patients in their own words."""
+def validation_questions(workshop: Workshop, retain_share: float = 1.0) -> list[Question]:
+    """What a retain budget is measured on: validation samples, and usable retained patients in their own words."""
     seed = workshop.recipe.seed
-    patients = [s for s in workshop.subset(Subset.RETAIN) if s.patient_id is not None]
+    usable = usable_retain(workshop.subset(Subset.RETAIN), retain_share, workshop.seed)
+    patients = [s for s in usable if s.patient_id is not None]
     chosen = []
     for kind, samples in (("ordinary", workshop.subset(Subset.VALIDATION)), ("patients", patients)):
         order = permutation(len(samples), seed, "validation", kind)
@@ -263,5 +293,6 @@ def answers_per_step(method: Composite, settings: UnlearnSettings) -> int:
         Needs.REFUSALS: 1, Needs.NORMALS: settings.normals, Needs.ALTERNATES: settings.alternates,
         Needs.CORRECTIONS: 1, Needs.ANCHORS: 2,
     }  # fmt: skip
-    retain = settings.retain_batch if Needs.RETAIN in needs else 0
+    retain = settings.retain_batch if Needs.RETAIN in needs and settings.retain_share > 0 else 0
+    retain += settings.sibling_batch if Needs.SIBLINGS in needs else 0
     return retain + forget * (1 + sum(count for need, count in each.items() if need in needs))

@@ -198,9 +198,11 @@ def _link(source: str, target: str) -> None:
 
 
 def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) -> dict[str, Any]:
+    from mllmu_med.benchmark.sample import Subset
     from mllmu_med.evaluation.grid import evaluation_samples
     from mllmu_med.evaluation.output_store import read_outputs
     from mllmu_med.evaluation.validation import validation_score
+    from mllmu_med.pipeline.retained import unused_clusters
     from mllmu_med.pipeline.workshop import Workshop
 
     workshop = Workshop(recipe, folder)
@@ -211,7 +213,10 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     settings = {method.row: method for method in recipe.methods}
     rows: list[dict[str, Any]] = []
     for trial in trials:
-        score = validation_score(samples, read_outputs(folder / "evaluations" / trial.row), original)
+        # Not by what the method was not shown: what becomes of that is seen once, in the test.
+        unused = unused_clusters(workshop, settings[trial.row])
+        own = [s for s in samples if s.subset is not Subset.RETAIN or s.cluster not in unused]
+        score = validation_score(own, read_outputs(folder / "evaluations" / trial.row), original)
         training = read_manifest(folder / "models" / trial.row)["training"]
         rows.append(
             {
@@ -236,7 +241,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
         "format": TUNING_FORMAT,
         "seed": recipe.seed,
         "trials_per_method": count,
-        "judged_on": "forget set in its own wordings, retained patients, validation part; never the test part",
+        "judged_on": "forget set in its own wordings, usable retained patients, validation part; never the test part",
         "trials": rows,
         "best": best,
     }

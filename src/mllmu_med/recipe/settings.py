@@ -259,6 +259,24 @@ class UnlearnSettings(OptimiserSettings):
     """Steps of further training on the forget set, for methods that learn from what the model would say then."""
     reinforce_rate: PositiveFloat = 5e-4
     """Peak learning rate of that training."""
+    teacher: Literal["base", "marginals"] = "base"
+    """The approximate oracle, for methods that learn from one: `base`, the base model after a few steps on retain
+    samples; `marginals`, without base weights: how often a token stands at a place in answers of the same kind."""
+    teacher_steps: PositiveInt = 40
+    """Steps of the `base` teacher on retain samples; they count towards the method's cost."""
+    teacher_rate: PositiveFloat | None = None
+    """Peak learning rate of the `base` teacher; null = that of `learn.original`."""
+    siblings: PositiveInt = 48
+    """Made-up patients in the format of the forget request, for methods that are held to θ0 on them (`+siblings`)."""
+    sibling_batch: PositiveInt = 8
+    """Questions about them per step, and questions beside wrong facts."""
+    stop_excess: PositiveFloat | None = None
+    """Stop once the model knows at most this much more of the forget answers than an approximate oracle, in nats a
+    token, and membership cannot be told; 0.05 is a good value; null = take all steps."""
+    stop_band: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Largest distance from .5 of the membership AUC against made-up patients at which to stop."""
+    stop_every: PositiveInt = 10
+    """Steps between measurements for it."""
     statistics_records: PositiveInt = 128
     """Most samples of each side from which gradient statistics are made, and from which edits record activations."""
     requests: Requests = 1

@@ -1,13 +1,13 @@
-"""UES with its parts, and the training curves, as SVG text: same results, same bytes."""
+"""UES with its parts as SVG text: same results, same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mllmu_med.report.drawing import THEMES, Theme, drawing_settings, dress, label_of, new_figure, styles_of, svg_of
 from mllmu_med.report.reading import PARTS, Results, Summary, summaries
-from mllmu_med.report.text import finite, score
+from mllmu_med.report.text import score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,50 +83,3 @@ def _whisker(axes: Axes, low: float, high: float, line: int, theme: Theme) -> No
     for width, colour in ((3.4, theme.surface), (1.3, theme.text)):
         axes.hlines([line], [low], [high], colors=colour, linewidth=width)
         axes.vlines([low, high], line - 0.17, line + 0.17, colors=colour, linewidth=width)
-
-
-# ── training curves ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-LINES = (("forget", "forget term", 1, "-"), ("retain", "retain term", 0, "--"))
-
-
-def _series(curves: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    pairs = [(finite(point.get("step")), finite(point.get(name))) for point in curves]
-    known = [(step, value) for step, value in pairs if step is not None and value is not None]
-    return [step for step, _ in known], [value for _, value in known]
-
-
-def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
-    """Forget and retain loss of one method over its steps; None where the row has no curves.
-
-    The scale is linear unless the values span more than a factor of 50, then it is symmetric-logarithmic.
-    """
-    from matplotlib.ticker import FuncFormatter
-
-    series = [
-        (name, label, colour, dash, *_series(row.get("curves") or (), name)) for name, label, colour, dash in LINES
-    ]
-    shown = [one for one in series if one[4]]
-    if not shown:
-        return None
-    colours = THEMES[theme]
-    with drawing_settings():
-        figure = new_figure(3.7, 2.5)
-        axes = figure.add_axes((0.14, 0.17, 0.83, 0.71))
-        dress(axes, colours)
-        for _, label, colour, dash, steps, values in shown:
-            line = colours.methods[colour]
-            single = "o" if len(steps) == 1 else None
-            axes.plot(steps, values, color=line, linestyle=dash, linewidth=1.8, label=label, marker=single)
-        sizes = [abs(value) for one in shown for value in one[5]]
-        if max(sizes) > 50 * max(1e-9, sorted(sizes)[len(sizes) // 4]) and max(sizes) > 10:
-            axes.set_yscale("symlog", linthresh=1.0)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
-        axes.set_xlabel("step", fontsize=8.5, labelpad=1)
-        axes.tick_params(labelsize=8)
-        axes.margins(x=0.02)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, fontsize=8.5,
-            labelcolor=colours.text, borderaxespad=0.1, handlelength=2.0, columnspacing=1.4,
-        )  # fmt: skip
-        return svg_of(figure)

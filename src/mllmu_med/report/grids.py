@@ -57,9 +57,10 @@ def _shade(value: float, better: str, oracle: float | None) -> int | None:
     return sum(worse <= limit for limit in SHADES)
 
 
-def _cell(
+def shaded(
     value: float | None, better: str, oracle: float | None = None, show: Callable[[object], str] = percent
 ) -> Cell:
+    """A number and how near it comes to the oracle's, or to the best there could be; a dash where there is none."""
     return Cell(MISSING) if value is None else Cell(show(value), _shade(value, better, oracle))
 
 
@@ -82,7 +83,7 @@ def grid_of(results: Results, caption: str, columns: Iterable[GridColumn], notes
     oracle = _oracle(results)
 
     def cells(row: Mapping[str, Any]) -> list[Cell]:
-        return [_cell(one.value(row), one.better, one.value(oracle), one.show) for one in measured]
+        return [shaded(one.value(row), one.better, one.value(oracle), one.show) for one in measured]
 
     body = [(summarise(row), cells(row)) for row in rows]
     gaps = any(cell.text == MISSING for _, line in body for cell in line)
@@ -206,7 +207,7 @@ def parts_grid(results: Results, task: str) -> Grid:
         cells = [Cell(score(ues.value)), Cell(ends), Cell(score(ues.robust))]
         for part in parts:
             value = ues.parts.get(part)
-            cells.append(_cell(value, "↑", 1.0, score))
+            cells.append(shaded(value, "↑", 1.0, score))
         cells += [Cell(score(ues.variants.get(variant))) for variant in ("baseline_hm", "geometric", "raw_mean")]
         body.append((summarise(row), cells))
     gaps = any(cell.text == MISSING for _, cells in body for cell in cells[2:])
@@ -240,7 +241,7 @@ def overview_grid(results: Results) -> Grid:
         cells = [Cell(score(summary.privacy.value)), Cell(score(summary.incorrectness.value))]
         for name, better in _HEADLINE.items():
             goal = None if oracle is None else getattr(oracle, name)
-            cells.append(_cell(getattr(summary, name), better, goal))
+            cells.append(shaded(getattr(summary, name), better, goal))
         cells += [
             Cell(seconds(summary.seconds)),
             Cell(percent(summary.share_of_oracle)),

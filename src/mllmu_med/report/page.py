@@ -15,8 +15,9 @@ from mllmu_med.folders import staged
 from mllmu_med.report.answer import answer_in_words
 from mllmu_med.report.attack_grids import attack_grid
 from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
+from mllmu_med.report.curves import rule_in_words, training_curves
 from mllmu_med.report.evidence_grids import evidence_grids
-from mllmu_med.report.figures import training_curves, ues_parts
+from mllmu_med.report.figures import ues_parts
 from mllmu_med.report.grids import (
     Cell,
     Grid,
@@ -33,8 +34,9 @@ from mllmu_med.report.provenance import key_numbers, provenance, recipe_text
 from mllmu_med.report.reading import TASKS, Results, Summary, ranked, reasons, rows_of, summaries
 from mllmu_med.report.sequence import CourseTable, course_in_words, course_picture, course_table
 from mllmu_med.report.templating import environment, source_hash, template_text
-from mllmu_med.report.text import interval, percent, score, seconds, visible, words
+from mllmu_med.report.text import finite, interval, percent, score, seconds, visible, whole, words
 from mllmu_med.report.trade_off import trade_off, trade_off_points
+from mllmu_med.report.unused import unused_grid
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -96,9 +98,17 @@ def _curves(results: Results) -> list[Picture]:
     for row, summary in zip(rows_of(results), summaries(results), strict=True):
         light, dark = (training_curves(row, theme) for theme in ("light", "dark"))
         if summary.role == "method" and light and dark:
-            alt = f"Loss terms of {summary.label} over its training steps"
-            pictures.append(Picture(summary.label, _address(light), _address(dark), alt))
+            alt = f"Loss terms of {summary.label} over its training steps{rule_in_words(row)}"
+            pictures.append(Picture(summary.label, _address(light), _address(dark), alt, _ending(row)))
     return pictures
+
+
+def _ending(row: Mapping[str, Any]) -> str:
+    """Why the training ended early, or that a stopping rule which was measured did not end it."""
+    if stopped := row.get("stopped"):
+        return f"Ended early: {stopped}."
+    steps = finite((row.get("cost") or {}).get("steps"))
+    return f"Took all of its {whole(steps)} steps." if rule_in_words(row) and steps is not None else ""
 
 
 def _courses(results: Results) -> list[tuple[Picture, CourseTable]]:
@@ -162,6 +172,7 @@ def render_page(results: Results, browser: Mapping[str, Any]) -> str:
             attacks=[grid for grid in (attack_grid(results, task) for task in TASKS) if grid is not None],
             evidence=evidence_grids(results),
             payers=payers(results),
+            unused=unused_grid(results),
             courses=_courses(results),
             curves=_curves(results),
             browse_note=f"{which}, with what every model says to the question as it was trained.",

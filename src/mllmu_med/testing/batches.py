@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from mllmu_med.methods.composition import Composite
-from mllmu_med.methods.interface import Answers, Batch, ModelFacts, Needs
+from mllmu_med.methods.interface import Answers, Batch, ModelFacts, Needs, Teacher
+from mllmu_med.training.teacher import coarse
 
 FACTS = ModelFacts(layers=6, width=5, vocabulary=9)
 LENGTHS = (3, 1, 4, 2)
 """Answer tokens of the four records of a batch."""
 
-GROUPS = ("forget", "retain", "refusals", "normals", "alternates", "corrections", "anchors")
+GROUPS = ("forget", "retain", "refusals", "normals", "alternates", "corrections", "anchors", "siblings")
 OTHERS = {Needs.REFUSALS: "refusals", Needs.NORMALS: "normals", Needs.ALTERNATES: "alternates",
           Needs.CORRECTIONS: "corrections"}  # fmt: skip
 _OWNERS = {"refusals": (0, 1, 2, 3), "normals": (0, 0, 1, 1, 2, 2, 3, 3), "alternates": (0, 0, 1, 1, 2, 2, 3, 3),
@@ -50,6 +51,8 @@ def random_batch(method: Composite, *, seed: int = 0, dtype: torch.dtype = torch
         forget = replace(forget, noised_logits=noise(forget.logits))
     if Needs.REINFORCED in needs:
         forget = replace(forget, reinforced_logits=noise(forget.logits))
+    if Needs.TEACHER in needs:
+        forget = replace(forget, teacher=teacher_of(noise(forget.logits), forget.target))
     retain = group("retain") if Needs.RETAIN in needs else None
     if retain is not None and Needs.RETAIN_REFERENCE in needs:
         retain = replace(retain, reference_logits=noise(retain.logits))
@@ -73,6 +76,9 @@ def random_batch(method: Composite, *, seed: int = 0, dtype: torch.dtype = torch
     if Needs.ANCHORS in needs:
         anchors = group("anchors")
         others["anchors"] = replace(anchors, reference_logits=noise(anchors.logits))
+    if Needs.SIBLINGS in needs:
+        siblings = group("siblings")
+        others["siblings"] = replace(siblings, reference_logits=noise(siblings.logits))
     forget, retain = inner(forget), None if retain is None else inner(retain)
     if Needs.HIERARCHY in needs:
         forget = replace(forget, level=torch.tensor([4, 4, 4, 4]))
@@ -96,6 +102,12 @@ def _answers(
     )
 
 
+def teacher_of(logits: Tensor, target: Tensor) -> Teacher:
+    """What an approximate oracle with these logits [K, V] is known by: five tokens of the nine, and the rest."""
+    made = coarse(logits.log_softmax(-1), target, 5)
+    return Teacher(made["target"], made["tokens"], made["logprobs"], made["rest"])
+
+
 def groups_of(batch: Batch) -> Iterator[tuple[str, Answers]]:
     """The groups that a batch has."""
     for name in GROUPS:
@@ -116,6 +128,9 @@ def each_token(answers: Answers, pick: Tensor, **other: Any) -> Answers:
     for name in ("logits", "weight", *REFERENCES):
         value = getattr(answers, name)
         changes[name] = None if value is None else value[pick]
+    if answers.teacher is not None:
+        target, tokens, logprobs, rest = answers.teacher
+        changes["teacher"] = Teacher(target[pick], tokens[pick], logprobs[pick], None if rest is None else rest[pick])
     for name in ("layers", "reference_layers"):
         held = getattr(answers, name)
         changes[name] = None if held is None else {layer: states[pick] for layer, states in held.items()}
@@ -153,7 +168,7 @@ def chosen_batch(batch: Batch, records: Sequence[int]) -> Batch:
 
 def without(batch: Batch, need: Needs) -> Batch:
     """A batch from which what one need provides is missing."""
-    groups = {**OTHERS, Needs.RETAIN: "retain", Needs.ANCHORS: "anchors"}
+    groups = {**OTHERS, Needs.RETAIN: "retain", Needs.ANCHORS: "anchors", Needs.SIBLINGS: "siblings"}
     if need in groups:
         gone: dict[str, Any] = {groups[need]: None}
         return batch._replace(**gone)
@@ -163,6 +178,7 @@ def without(batch: Batch, need: Needs) -> Batch:
         Needs.RETAIN_REFERENCE: ("retain", ("reference_logits",)),
         Needs.NOISED: ("forget", ("noised_logits",)),
         Needs.REINFORCED: ("forget", ("reinforced_logits",)),
+        Needs.TEACHER: ("forget", ("teacher",)),
         Needs.LAYERS: (None, ("layers", "lens")),
         Needs.REFERENCE_LAYERS: (None, ("reference_layers",)),
         Needs.HIERARCHY: (None, ("level",)),
@@ -188,6 +204,8 @@ def tensors_of(batch: Batch) -> dict[str, Tensor]:
                 found[f"{group}.{name}"] = value
             elif isinstance(value, dict):
                 found |= {f"{group}.{name}.{layer}": states for layer, states in value.items()}
+            elif isinstance(value, Teacher):
+                found |= {f"{group}.{name}.{key}": own for key, own in value._asdict().items() if own is not None}
     return found
 
 

@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -35,7 +36,7 @@ from mllmu_med.training.learn import LearnSettings, learn
 from mllmu_med.training.loop import TrainingLog, trainable_parameters
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.statistics import gradient_statistics
-from mllmu_med.training.unlearn import make_references, unlearn
+from mllmu_med.training.unlearn import made_teacher, make_references, unlearn
 
 SIZES = Architecture(
     image_size=32, vision_hidden=16, vision_intermediate=32, vision_layers=1, vision_heads=2, hidden=32,
@@ -145,6 +146,9 @@ class Bench:
         self.references = make_references(
             self.vlm, self.method, self.pairs, self.feeder, LOOP, FEEDING, self.parameters, SEED
         )
+        if Needs.TEACHER in needs:
+            teacher = made_teacher(self.vlm, self.method, forget, retain, FEEDING, SEED)
+            self.references = replace(self.references, teacher=teacher)
         self.state = self.method.start(facts, torch_rng(SEED, "method"))
         self.rule_state = {} if self.method.rule is None else self.method.rule.start(self._view())
         self.theta0 = copy.deepcopy(self.vlm.model)

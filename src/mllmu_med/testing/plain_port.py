@@ -46,6 +46,8 @@ def plain_batch(bench: Bench) -> Batch:
         forget = replace(forget, noised_logits=theta0([pairs.noised[q] for q in step.forget]).logits)
     if bench.references.reinforced is not None:
         forget = replace(forget, reinforced_logits=bench.references.reinforced.logits(step.forget))
+    if bench.references.teacher is not None:
+        forget = replace(forget, teacher=bench.references.teacher.of(step.forget))
     retain = None
     if Needs.RETAIN in needs:
         retain = inner(live(step.retain), step.retain)
@@ -68,6 +70,8 @@ def plain_batch(bench: Bench) -> Batch:
         beside["anchors"] = _none(forget)
         if step.anchors:
             beside["anchors"] = replace(live(step.anchors), reference_logits=theta0(step.anchors).logits)
+    if Needs.SIBLINGS in needs:
+        beside["siblings"] = replace(live(step.siblings), reference_logits=theta0(step.siblings).logits)
     return Batch(forget, retain, **beside, state=bench.state)
 
 

@@ -10,7 +10,7 @@ from mllmu_med.training.feeding import UnlearnSettings
 
 FEEDING = UnlearnSettings(
     forget_batch=4, retain_batch=4, branches=3, normals=2, alternates=2, phrasings=0, reinforce_steps=2,
-    statistics_records=3,
+    statistics_records=3, teacher="marginals", siblings=3, sibling_batch=4,
 )  # fmt: skip
 """How the methods are fed: batches that two processes can share, and little of everything else."""
 

@@ -18,8 +18,10 @@ from mllmu_med.testing.batches import (
     FACTS,
     REFERENCES,
     chosen_batch,
+    chosen_records,
     each_group,
     random_batch,
+    teacher_of,
     tensors_of,
     with_live_outputs,
     without,
@@ -32,7 +34,7 @@ STEPS = range(4)
 SEEN_BY_LOSS = (
     Needs.RETAIN, Needs.REFERENCE_LOGPROB, Needs.FORGET_REFERENCE, Needs.RETAIN_REFERENCE, Needs.REFUSALS,
     Needs.NORMALS, Needs.ALTERNATES, Needs.CORRECTIONS, Needs.OTHERS_LOGPROB, Needs.ANCHORS, Needs.NOISED,
-    Needs.REINFORCED, Needs.LAYERS, Needs.REFERENCE_LAYERS, Needs.HIERARCHY,
+    Needs.REINFORCED, Needs.LAYERS, Needs.REFERENCE_LAYERS, Needs.HIERARCHY, Needs.SIBLINGS, Needs.TEACHER,
 )  # fmt: skip
 
 
@@ -90,6 +92,8 @@ def test_is_finite_for_certain_and_for_impossible_answers(name: str, level: floa
                 single = reference == "reference_logprob"
                 far: dict[str, Any] = {reference: torch.full_like(held, at) if single else extreme(answers, at)}
                 changed = replace(changed, **far)
+        if answers.teacher is not None:
+            changed = replace(changed, teacher=teacher_of(extreme(answers, at), answers.target))
         return changed
 
     for step in STEPS:
@@ -117,9 +121,26 @@ def test_tokens_of_weight_zero_get_no_gradient_and_others_do(name: str) -> None:
         for key, gradient in gradients(loss.total, leaves).items():
             assert torch.isfinite(gradient).all(), key
             assert not gradient[::2].any(), f"{key}: tokens of weight 0 are none of its business"
-            moved["retain side" if key.startswith(("retain", "anchors")) else "forget side"] |= bool(gradient.any())
+            side = "retain side" if key.startswith(("retain", "anchors", "siblings")) else "forget side"
+            moved[side] |= bool(gradient.any())
     assert moved["forget side"], "the forget records do not matter"
-    assert moved["retain side"] == bool(method.needs & (Needs.RETAIN | Needs.ANCHORS))
+    assert moved["retain side"] == bool(method.needs & (Needs.RETAIN | Needs.ANCHORS | Needs.SIBLINGS))
+
+
+@pytest.mark.parametrize("name", trained())
+def test_without_any_retain_record_the_retain_term_is_0(name: str) -> None:
+    """Where no record may be used, made-up siblings stand alone; the forget side is the same."""
+    method = made(name)
+    if Needs.RETAIN not in method.needs:
+        return
+    for step in STEPS:
+        batch = random_batch(method, step=step)
+        assert batch.retain is not None
+        alone, leaves = with_live_outputs(batch._replace(retain=chosen_records(batch.retain, [])))
+        loss, whole = method.loss(alone), method.loss(batch)
+        assert loss.retain is None or loss.retain.item() == 0
+        assert loss.forget.item() == whole.forget.item()
+        assert all(torch.isfinite(value).all() for value in gradients(loss.total, leaves).values())
 
 
 @pytest.mark.parametrize("name", trained())

@@ -16,6 +16,7 @@ from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.feeding import Pairs, StepQuestions
 from mllmu_med.training.forward import answer_states, deferred_logits, is_large_step, placed
+from mllmu_med.training.teacher import TeacherOutputs
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class References:
     Attributes:
         theta0: θ0's outputs.
         reinforced: outputs of θ0 trained further on the forget set; None unless a method needs them.
+        teacher: of an approximate oracle on the forget questions; None unless a method needs them.
         layers: decoder layers whose hidden states are kept.
     """
 
     theta0: ReferenceCache
     reinforced: ReferenceCache | None = None
+    teacher: TeacherOutputs | None = None
     layers: tuple[int, ...] = ()
 
 
@@ -66,6 +69,7 @@ def answer_batch(
         "alternates": step.alternates,
         "corrections": step.corrections,
         "anchors": step.anchors,
+        "siblings": step.siblings,
     }
     made = grouped_answers(vlm, named, references.layers if Needs.LAYERS in needs else (), branches, most_positions)
     theta0 = references.theta0
@@ -75,7 +79,7 @@ def answer_batch(
             made[name] = replace(made[name], of=of)
             if Needs.OTHERS_LOGPROB in needs:
                 made[name] = replace(made[name], reference_logprob=theta0.logprob(named[name]))
-    extra: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}, "anchors": {}}
+    extra: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}, "anchors": {}, "siblings": {}}
     if Needs.REFERENCE_LOGPROB in needs:
         extra["forget"]["reference_logprob"] = theta0.logprob(step.forget)
     if Needs.FORGET_REFERENCE in needs:
@@ -84,10 +88,13 @@ def answer_batch(
         extra["forget"]["noised_logits"] = theta0.logits([pairs.noised[q] for q in step.forget])
     if Needs.REINFORCED in needs and references.reinforced is not None:
         extra["forget"]["reinforced_logits"] = references.reinforced.logits(step.forget)
+    if Needs.TEACHER in needs and references.teacher is not None:
+        extra["forget"]["teacher"] = references.teacher.of(step.forget)
     if Needs.RETAIN_REFERENCE in needs and step.retain:
         extra["retain"]["reference_logits"] = reference_logits(vlm, theta0, step.retain, made["retain"])
-    if step.anchors:
-        extra["anchors"]["reference_logits"] = reference_logits(vlm, theta0, step.anchors, made["anchors"])
+    for name in ("anchors", "siblings"):
+        if named[name]:
+            extra[name]["reference_logits"] = reference_logits(vlm, theta0, named[name], made[name])
     for name in ("forget", "retain"):
         questions = named[name]
         if not questions:
@@ -101,8 +108,8 @@ def answer_batch(
     for name, fields in extra.items():
         if name in made:
             made[name] = replace(made[name], **fields)
-    for name, need in (("anchors", Needs.ANCHORS), ("corrections", Needs.CORRECTIONS)):
-        if need in needs and name not in made:  # none of this batch's records has any
+    for name, need in (("anchors", Needs.ANCHORS), ("corrections", Needs.CORRECTIONS), ("retain", Needs.RETAIN)):
+        if need in needs and name not in made:  # none of this batch's records has any, or no retain record may be used
             made[name] = _none_like(made["forget"])
     return Batch(**made, step=number, state=state or {})
 
@@ -171,5 +178,9 @@ def _none_like(answers: Answers) -> Answers:
     logits, target = answers.weight.new_zeros(0, 1) if deferred else answers.logits[:0], answers.target[:0]
     return Answers(
         logits, target, target, answers.weight[:0], records=0, of=target, reference_logprob=logits[:, 0],
-        reference_logits=logits.detach(),
+        reference_logits=logits.detach(), level=target,
+        layers=None if answers.layers is None else {layer: states[:0] for layer, states in answers.layers.items()},
+        reference_layers=None if answers.layers is None else {
+            layer: states[:0].detach() for layer, states in answers.layers.items()
+        },
     )  # fmt: skip

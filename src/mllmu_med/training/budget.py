@@ -15,6 +15,7 @@ from mllmu_med.models.rows import chunk_rows
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.checkpoints import TrainableParameters
 from mllmu_med.training.distributed import average
+from mllmu_med.training.watching import Sighting
 
 Measure = Literal["accuracy", "loss"]
 
@@ -110,20 +111,21 @@ class RetainBudget:
         every = self.settings.every
         return step // every > (step - log_every) // every
 
-    def spent(self, step: int) -> tuple[bool, float]:
-        """Measure after ``step`` steps; keeps the weights while they are within the budget.
+    def look(self, step: int) -> Sighting:
+        """Measure after ``step`` steps (``budget`` in the curve); keeps the weights while they are within the budget.
 
-        Returns:
-            whether the budget is spent (the kept weights are back in the model), and the level measured.
+        Where it is spent the kept weights are back in the model.
         """
         level = self.level()
         if level >= float(self.state["level"]) - self.settings.allowed:  # false for NaN too
             self._keep(step)
-            return False, level
+            return Sighting({"budget": level})
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.state[f"kept/{name}"])
-        return True, level
+        return Sighting(
+            {"budget": level}, f"the retain budget was spent at step {step}; weights of step {self.kept_step}"
+        )
 
     @property
     def kept_step(self) -> int:

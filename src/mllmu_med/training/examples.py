@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mllmu_med.benchmark.identities.recognising import another
+from mllmu_med.benchmark.identities.others import another
 from mllmu_med.benchmark.sample import Sample, Span, Stratum
 from mllmu_med.models.prompts import PromptFormat
 from mllmu_med.models.vlm import Question

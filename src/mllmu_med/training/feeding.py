@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mllmu_med.benchmark.sample import Sample, Stratum
 from mllmu_med.errors import UsageError
@@ -16,6 +16,7 @@ from mllmu_med.training.distributed import own_share
 from mllmu_med.training.examples import span_weights
 from mllmu_med.training.hierarchy import level_of
 from mllmu_med.training.sampling import balanced
+from mllmu_med.training.siblings import Siblings, sibling_questions
 
 REFUSALS = {
     "en": (
@@ -50,6 +51,12 @@ class UnlearnSettings:
         phrasings: most further wordings of each forget record that are unlearnt too; None = all.
         reinforce_steps, reinforce_rate: the further training on the forget set, for the methods that need it.
         statistics_records: most records of each side from which gradient statistics are made.
+        teacher: the approximate oracle, for the methods that need one: ``base``, a model that the caller has trained
+            (:func:`mllmu_med.training.teacher.model_outputs`), or ``marginals``, token frequencies of answers of the
+            same kind.
+        teacher_steps, teacher_rate: the training of the ``base`` teacher on retain records.
+        siblings: made-up patients, for the methods that need them.
+        sibling_batch: questions about them, and beside wrong facts, per step.
         per_image: most questions of one image that are drawn side by side for a step.
         most_positions: most positions of one forward pass (:mod:`mllmu_med.training.forward`); None = no bound.
     """
@@ -65,8 +72,16 @@ class UnlearnSettings:
     reinforce_steps: int = 40
     reinforce_rate: float = 5e-4
     statistics_records: int = 128
+    teacher: Literal["base", "marginals"] = "base"
+    teacher_steps: int = 40
+    teacher_rate: float | None = None
+    siblings: int = 48
+    sibling_batch: int = 8
     per_image: int = 1
     most_positions: int | None = None
+
+
+NO_SIBLINGS = Siblings()
 
 
 @dataclass
@@ -81,6 +96,7 @@ class Pairs:
     corrections: dict[Question, list[Question]] = field(default_factory=dict)
     anchors: dict[Question, list[Question]] = field(default_factory=dict)
     noised: dict[Question, Question] = field(default_factory=dict)
+    siblings: Siblings = NO_SIBLINGS
     levels: dict[Question, int] = field(default_factory=dict)
 
     @property
@@ -104,6 +120,7 @@ class StepQuestions(NamedTuple):
     alternates: Sequence[Question] = ()
     corrections: Sequence[Question] = ()
     anchors: Sequence[Question] = ()
+    siblings: Sequence[Question] = ()
     number: int = 0
 
     @property
@@ -111,6 +128,7 @@ class StepQuestions(NamedTuple):
         """The images of all its questions."""
         groups = (
             self.forget, self.retain, self.refusals, self.normals, self.alternates, self.corrections, self.anchors,
+            self.siblings,
         )  # fmt: skip
         return [question.image for group in groups for question in group]
 
@@ -132,6 +150,29 @@ def usable_retain(samples: Sequence[Sample], share: float, seed: int) -> list[Sa
     return [sample for sample in samples if sample.cluster in chosen]
 
 
+def asked_in_training(sample: Sample, settings: UnlearnSettings, rephrasings: bool | None) -> list[Question]:
+    """A forget sample's questions, without token weights; its own wording first.
+
+    ``rephrasings``: all its wordings (True), its own only (False), or as the settings say (None).
+    """
+    most = settings.phrasings if rephrasings is None else (None if rephrasings else 0)
+    return [
+        Question(sample.image_id, wording, sample.answer) for wording in (sample.question, *sample.phrasings[:most])
+    ]
+
+
+def forget_questions(
+    vlm: VisionLanguageModel, forget: Sequence[Sample], settings: UnlearnSettings, rephrasings: bool | None = None
+) -> dict[str, list[Question]]:
+    """Sample id → its questions with their token weights (:func:`asked_in_training`)."""
+    made: dict[str, list[Question]] = {}
+    for sample in forget:
+        weights = span_weights(vlm.prompts, sample) if settings.span_weights else None
+        asked = asked_in_training(sample, settings, rephrasings)
+        made[sample.id] = [question._replace(weights=weights) for question in asked]
+    return made
+
+
 def pair_questions(
     vlm: VisionLanguageModel,
     forget: Sequence[Sample],
@@ -144,25 +185,23 @@ def pair_questions(
     """Turn samples into the questions that the method's needs ask for, while the model still is θ0.
 
     Forget records carry span weights. Refusals, normal answers and alternates are *labels of their own*: their tokens,
-    not the true answer's, are what the loss sees (a public port returns the true answer here). ``rephrasings``: all
-    wordings of a forget sample (True), its own only (False), or as the settings say (None).
+    not the true answer's, are what the loss sees (a public port returns the true answer here). ``rephrasings``: as
+    :func:`asked_in_training` takes it.
     """
     pairs = Pairs()
-    most = settings.phrasings if rephrasings is None else (None if rephrasings else 0)
+    asked = forget_questions(vlm, forget, settings, rephrasings)
     strata: dict[str, list[Question]] = {}
     pool = sorted({s.answer for s in retain if s.fact_id is None} or {s.answer for s in retain})
     drawn = sample_alternates(vlm, forget, settings.alternates, seed) if Needs.ALTERNATES in needs else {}
     anchors = anchor_questions(vlm, forget, retain, seed) if Needs.ANCHORS in needs else {}
     for sample in forget:
-        weights = span_weights(vlm.prompts, sample) if settings.span_weights else None
         draw = rng(seed, "alternates", sample.id)
-        for wording in (sample.question, *sample.phrasings[:most]):
-            question = Question(sample.image_id, wording, sample.answer, weights)
+        for question in asked[sample.id]:
             strata.setdefault(sample.stratum, []).append(question)
             pairs.levels[question] = level_of(sample)
 
-            def answered(texts: Sequence[str], sample: Sample = sample, wording: str = wording) -> list[Question]:
-                return [Question(sample.image_id, wording, text) for text in texts]
+            def answered(texts: Sequence[str], question: Question = question) -> list[Question]:
+                return [question._replace(answer=text, weights=None) for text in texts]
 
             if Needs.REFUSALS in needs:
                 pairs.refusals[question] = answered([draw.choice(REFUSALS.get(sample.language, REFUSALS["en"]))])
@@ -180,11 +219,13 @@ def pair_questions(
                 pairs.anchors[question] = anchors.get(sample.id, [])
             if Needs.NOISED in needs:
                 image = None if sample.image_id is None else sample.image_id + NOISE
-                guarded = GUARDED.get(sample.language, GUARDED["en"]) + wording
-                pairs.noised[question] = Question(image, guarded, sample.answer, weights)
+                guarded = GUARDED.get(sample.language, GUARDED["en"]) + question.question
+                pairs.noised[question] = question._replace(image=image, question=guarded)
     if Needs.ANCHORS in needs and not any(pairs.anchors.values()):
         raise UsageError("no anchors: they need forget records with an image, and general or sibling retain records "
                          "with one, to which θ0's answers hold nothing to be forgotten")  # fmt: skip
+    if Needs.SIBLINGS in needs:
+        pairs.siblings = sibling_questions(vlm, forget, retain, settings.siblings, seed)
     kept: dict[str, list[Question]] = {}
     for sample in retain if Needs.RETAIN in needs else ():
         for wording in (sample.question, *sample.phrasings):
@@ -209,6 +250,13 @@ class Feeder:
             _indices(pairs.forget), settings.forget_batch, seed, "forget",
             together=settings.per_image, group_of=_image_of(self.forget),
         )  # fmt: skip
+        self.siblings = [question for stratum in pairs.siblings.anchors for question in stratum]
+        self._draw_siblings = None
+        if self.siblings:
+            self._draw_siblings = balanced(
+                _indices(pairs.siblings.anchors), settings.sibling_batch, seed, "siblings",
+                together=settings.per_image, group_of=_image_of(self.siblings),
+            )  # fmt: skip
         self._draw_retain = None
         if self.retain:
             self._draw_retain = balanced(
@@ -223,6 +271,10 @@ class Feeder:
     def retain_of(self, number: int) -> list[int]:
         """Indices of a batch's retain questions."""
         return self._draw_retain(number) if self._draw_retain else []
+
+    def siblings_of(self, number: int) -> list[int]:
+        """Indices of a batch's questions about made-up siblings."""
+        return self._draw_siblings(number) if self._draw_siblings else []
 
     def __call__(self, number: int) -> StepQuestions:
         """The questions of a batch."""
@@ -240,6 +292,7 @@ class Feeder:
             beside(pairs.alternates),
             beside(pairs.corrections),
             beside(pairs.anchors),
+            [self.siblings[i] for i in own_share(self.siblings_of(number), "sibling_batch")],
             number,
         )
 

@@ -21,13 +21,13 @@ from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.progress import bar
 from mllmu_med.seeding import derive
 from mllmu_med.training.backward import Backward, StepLoss
-from mllmu_med.training.budget import RetainBudget
 from mllmu_med.training.checkpoints import Checkpoints, TrainableParameters
 from mllmu_med.training.cost import Counter
 from mllmu_med.training.distributed import agreed, average_gradients, averaged
 from mllmu_med.training.interrupts import graceful_stop
 from mllmu_med.training.prefetch import decoded_ahead
 from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.watching import Watch
 
 B = TypeVar("B")
 
@@ -73,7 +73,7 @@ def optimise(
     backward: Backward | None = None,
     state: dict[str, Tensor] | None = None,
     after: Callable[[StepLoss], None] | None = None,
-    budget: RetainBudget | None = None,
+    watches: Sequence[Watch] = (),
     images_of: Callable[[B], Iterable[str | None]] | None = None,
     cost: Counter | None = None,
 ) -> TrainingLog:
@@ -90,7 +90,7 @@ def optimise(
         backward: how a step's batches become gradients, where that is not one pass of the total.
         state: tensors that checkpoints hold beside weights and moments; changed in place.
         after: told each step's scalars, means over its batches and over all processes, before the next step.
-        budget: ends the training, with the last weights that were within it.
+        watches: measure at entries of the curve, in this order, and may end the training.
         images_of: batch → images it shows, which are then decoded beside the steps before.
         cost: counts the steps.
 
@@ -169,11 +169,12 @@ def optimise(
             if diverged is not None and diverged(entry):
                 log.stopped = f"the method's stopping rule held at step {log.steps}"
             last = log.stopped is not None or log.steps == settings.steps
-            # However the training ends: weights that were not measured are not given back.
-            if budget is not None and (last or budget.due(log.steps, settings.log_every)):
-                spent, entry["budget"] = budget.spent(log.steps)
-                if spent:
-                    log.stopped = f"the retain budget was spent at step {log.steps}; weights of step {budget.kept_step}"
+            for watch in watches:
+                # However the training ends: weights that were not measured are not given back.
+                if last or log.stopped is not None or watch.due(log.steps, settings.log_every):
+                    seen = watch.look(log.steps)
+                    entry.update(seen.numbers)
+                    log.stopped = seen.stop or log.stopped
             if log.stopped is not None:
                 break
             stopping = agreed(stop.requested, vlm.device)

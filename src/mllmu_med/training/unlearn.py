@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,13 +26,25 @@ from mllmu_med.training.budget import BudgetSettings, RetainBudget
 from mllmu_med.training.checkpoints import Checkpoints, TrainableParameters
 from mllmu_med.training.cost import Counter
 from mllmu_med.training.distributed import own_share, processes
-from mllmu_med.training.feeding import Feeder, Pairs, StepQuestions, UnlearnSettings, pair_questions, usable_retain
+from mllmu_med.training.feeding import (
+    Feeder,
+    Pairs,
+    StepQuestions,
+    UnlearnSettings,
+    forget_questions,
+    pair_questions,
+    usable_retain,
+)
 from mllmu_med.training.forward import refuse_parts
 from mllmu_med.training.loop import TrainingLog, forward_precision, optimise, trainable_parameters
 from mllmu_med.training.reinforce import reinforced_outputs
 from mllmu_med.training.scope import focused, parameterised
 from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.siblings import made_up_beside
 from mllmu_med.training.statistics import gradient_statistics
+from mllmu_med.training.stopping import ExcessStop, StopSettings
+from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
+from mllmu_med.training.watching import Watch
 
 
 def unlearn(
@@ -48,6 +61,8 @@ def unlearn(
     budget: BudgetSettings | None = None,
     validation: Sequence[Question] = (),
     taken: Mapping[str, Tensor] | None = None,
+    teacher: TeacherOutputs | None = None,
+    stop: StopSettings | None = None,
 ) -> TrainingLog:
     """Unlearn the forget samples in place.
 
@@ -64,6 +79,9 @@ def unlearn(
         checkpoints: where to resume from and save to.
         budget: ends the training before the ``validation`` answers get worse than it allows.
         taken: directions that adapters of earlier requests use, by parameter, for the rules that keep off them.
+        teacher: an approximate oracle's outputs on the forget questions (:func:`forget_questions`), where
+            ``settings.teacher`` is ``base`` and the method, or ``stop``, needs them.
+        stop: ends the training once nothing is left to forget.
 
     Raises:
         UsageError: the method cannot work on these weights or data; the message says why.
@@ -75,10 +93,16 @@ def unlearn(
     refuse_parts(vlm, settings.most_positions)
     retain = usable_retain(retain, settings.retain_share, seed)
     needs = method.needs
+    if stop is not None:
+        needs |= Needs.TEACHER
     own_share(range(settings.forget_batch), "forget_batch")  # refused here, before anything costly
     own_share(range(settings.retain_batch if Needs.RETAIN in needs else 0), "retain_batch")
-    if Needs.RETAIN in needs and not retain:
-        raise UsageError(f"{method.label} needs retain records, but retain_share={settings.retain_share} leaves none")
+    own_share(range(settings.sibling_batch if Needs.SIBLINGS in needs else 0), "sibling_batch")
+    if Needs.RETAIN in needs and not retain and Needs.SIBLINGS not in needs:
+        raise UsageError(
+            f"{method.label} needs retain records, but retain_share={settings.retain_share} leaves none; without any, "
+            "add made-up ones to the method's name: +siblings"
+        )
     if budget is not None and not validation:
         raise UsageError("a retain budget needs validation records, and there are none")
     facts = model_facts(vlm)
@@ -93,6 +117,9 @@ def unlearn(
             pairs = pair_questions(vlm, forget, retain, needs, settings, seed, method.objective.rephrasings)
             feeder = Feeder(pairs, settings, seed)
             references = make_references(vlm, method, pairs, feeder, loop, settings, parameters, seed)
+            if Needs.TEACHER in needs:
+                teacher = made_teacher(vlm, method, forget, retain, settings, seed, teacher)
+                references = replace(references, teacher=teacher)
         own = method.start(facts, torch_rng(seed, "method"))
         state = {f"method/{name}": value.to(vlm.device) for name, value in own.items()}
 
@@ -116,13 +143,19 @@ def unlearn(
             for name, value in method.advance(_part(state, "method/"), scalars).items():
                 state[f"method/{name}"] = value
 
-        keeper = None
+        watches: list[Watch] = []
+        if stop is not None and teacher is not None:
+            strangers = made_up_beside(forget, retain, settings.siblings, seed, first=settings.siblings)
+            watches.append(
+                ExcessStop(vlm, forget, strangers, teacher, stop, span_weights=settings.span_weights, autocast=autocast)
+            )
         if budget is not None:
-            keeper = RetainBudget(vlm, validation, budget, parameters, _Prefixed(state, "budget/"), autocast)
+            watches.append(RetainBudget(vlm, validation, budget, parameters, _Prefixed(state, "budget/"), autocast))
         log = optimise(
             vlm, loop, feeder, lambda step: loss_parts(loss_of(step)), title=title, seed=seed, checkpoints=checkpoints,
-            diverged=method.diverged, parameters=parameters, backward=backward, state=state, after=after, budget=keeper,
-            images_of=lambda step: step.images, cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
+            diverged=method.diverged, parameters=parameters, backward=backward, state=state, after=after,
+            watches=watches, images_of=lambda step: step.images,
+            cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
         )  # fmt: skip
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))
@@ -169,6 +202,8 @@ def make_references(
             cache.fill([q for found in others.values() for q in found], hidden=False)
     if Needs.ANCHORS in needs:
         cache.fill([q for found in pairs.anchors.values() for q in found], hidden=True)
+    if Needs.SIBLINGS in needs:
+        cache.fill(feeder.siblings, hidden=True)
     if (Needs.RETAIN_REFERENCE in needs or kept) and feeder.retain:
         steps = range(loop.steps * loop.accumulation)
         seen = dict.fromkeys(i for step in steps for i in feeder.retain_of(step))
@@ -177,7 +212,32 @@ def make_references(
     reinforced = None
     if Needs.REINFORCED in needs:
         reinforced = reinforced_outputs(vlm, parameters, feeder.forget, settings, loop, seed)
-    return References(cache, reinforced, layers)
+    return References(cache, reinforced, layers=layers)
+
+
+def made_teacher(
+    vlm: VisionLanguageModel,
+    method: Composite,
+    forget: Sequence[Sample],
+    retain: Sequence[Sample],
+    settings: UnlearnSettings,
+    seed: int,
+    given: TeacherOutputs | None = None,
+) -> TeacherOutputs:
+    """The approximate oracle's outputs: those given, or counted from usable retain answers and made-up ones.
+
+    Raises:
+        UsageError: those of a model are asked for, and none were given.
+    """
+    if settings.teacher == "marginals":
+        asked = forget_questions(vlm, forget, settings, method.objective.rephrasings)
+        return counted_outputs(vlm, forget, retain, asked, settings, seed)
+    if given is None:
+        raise UsageError(
+            f"{method.label} needs an approximate oracle, and no outputs of one were given; without base weights set "
+            "teacher=marginals"
+        )
+    return given.to(vlm.device)
 
 
 def _ruled(

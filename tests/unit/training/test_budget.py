@@ -23,7 +23,7 @@ from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.training import loop as loop_module
 from mllmu_med.training.budget import BudgetSettings, RetainBudget
 from mllmu_med.training.checkpoints import Checkpoints
-from mllmu_med.training.feeding import UnlearnSettings
+from mllmu_med.training.feeding import UnlearnSettings, usable_retain
 from mllmu_med.training.loop import TrainingLog, trainable_parameters
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.unlearn import unlearn
@@ -286,6 +286,19 @@ def test_nothing_of_the_test_part_and_nothing_to_be_forgotten_is_read(tmp_path: 
     assert any(q in asked for q in allowed if q.image is not None)
     kept_away = workshop.subset(Subset.TEST, Subset.HOLDOUT, Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)
     assert asked.isdisjoint(Question(s.image_id, s.question, s.answer) for s in kept_away)
+
+
+def test_patients_that_the_method_may_not_use_are_not_looked_at(tmp_path: Path) -> None:
+    """Else the unused ones would decide which weights are given back, and say nothing of patients nobody looks at."""
+    run(tiny(), tmp_path, until="build", jobs=1)
+    workshop = Workshop(tiny(), tmp_path)
+    retain = workshop.subset(Subset.RETAIN)
+    usable = {s.patient_id for s in usable_retain(retain, 0.5, workshop.seed) if s.patient_id is not None}
+    by_question = {Question(s.image_id, s.question, s.answer): s.patient_id for s in retain if s.patient_id}
+    seen = {by_question[q] for q in validation_questions(workshop, 0.5) if q in by_question}
+    assert seen == usable
+    assert usable < set(by_question.values())
+    assert not any(q in by_question for q in validation_questions(workshop, 0.0))
 
 
 def test_a_budget_without_validation_records_is_refused(load_tiny: Load) -> None:

@@ -1,10 +1,9 @@
-"""Which format a value has, so that others of its kind can be drawn."""
+"""Which format a value has, so that others of its kind can be drawn (:mod:`~.others`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from random import Random
 
 from mllmu_med.benchmark.identities.classes import CLASSES, LOCALES, formats, settings
 from mllmu_med.benchmark.identities.formats import Format
@@ -28,13 +27,3 @@ def _known(phi_class: str, language: str) -> Iterator[Format]:
     for varied in (True, False):
         for setting in settings(language, LOCALES, varied):
             yield from formats(phi_class, setting)
-
-
-def another(phi_class: str, value: str, language: str, space: float, random: Random) -> str | None:
-    """Another value of the same format, drawn evenly; None where no format is known or the value is its only one."""
-    kind = format_of(phi_class, value, language, space)
-    if kind is None or kind.size < 2:
-        return None
-    own = kind.index(value)
-    place = random.randrange(kind.size - 1)
-    return kind.at(place + (own is not None and place >= own)).value

@@ -25,7 +25,7 @@ from mllmu_med.methods.interface import (
     provided,
     required,
 )
-from mllmu_med.methods.terms import mean_nll
+from mllmu_med.methods.terms import mean_nll, record_mean
 
 PRESERVED = 2
 """Levels up to this one (basic, general clinical) are preserved by distribution."""
@@ -46,7 +46,7 @@ def preserved_kl(answers: Answers, most: int) -> Tensor:
     reference = provided(answers.reference_logits, "θ0's logits on the retain answers").log_softmax(-1)
     level = provided(answers.level, "levels of the retain records")
     per_token = kl_div(answers.logprobs, reference, reduction="none", log_target=True).sum(-1)
-    return (answers.record_means(per_token) * (level <= most)).mean()
+    return record_mean(answers.record_means(per_token) * (level <= most))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mllmu_med.methods.beside import means_by_record
 from mllmu_med.methods.divergences import js
 from mllmu_med.methods.interface import Batch, Cost, Family, Loss, Needs, Objective, provided, required
+from mllmu_med.methods.terms import record_mean
 
 
 def js_to_token(token_logprob: Tensor) -> Tensor:
@@ -53,5 +54,5 @@ class JensUn(Objective):
         each = means_by_record(refusals.record_means(js_to_token(refusals.token_logprob)), refusals, batch.forget)
         each = self.forget_weight * each
         theta0 = provided(retain.reference_logits, "logits of θ0 on the retain answers").detach().log_softmax(-1)
-        kept = retain.record_means(js(retain.logprobs, theta0)).mean()
+        kept = record_mean(retain.record_means(js(retain.logprobs, theta0)))
         return Loss(each.mean(), kept, self.retain_weight, per_record=each)

@@ -25,6 +25,7 @@ from mllmu_med.methods.interface import (
     provided,
     required,
 )
+from mllmu_med.methods.terms import record_mean
 
 DIRECTION = "direction"
 
@@ -51,7 +52,7 @@ def distance(answers: Answers, targets: Mapping[int, Tensor]) -> Tensor:
 def retain_distance(retain: Answers | None) -> Tensor:
     """How far the hidden states of the retain answers are from θ0's, squared, over the width; 0 at θ0."""
     retain = required(retain, "retain batch")
-    return distance(retain, reference_states_of(retain)).mean()
+    return record_mean(distance(retain, reference_states_of(retain)))
 
 
 @dataclass(frozen=True)

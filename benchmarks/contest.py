@@ -1,0 +1,199 @@
+"""The fair contest: every method at equal tuning budget, on both situations, with less and less retain data.
+
+    python benchmarks/contest.py phantom --regime few --theta0 0 1 --seeds 0 1 2 -o runs/contest
+    python benchmarks/contest.py slake source.path=Slake1.0 --regime many --methods npo excess+siblings -o runs/slake
+
+Settings are tuned on the first θ0, on the validation part and on retain data that the method may use, once with all of
+it and once with 30 %; the test part is seen once. Then every method is run on each θ0 (another benchmark, base, θ0 and
+oracle) and each seed of unlearning. Written: ``table.json`` and ``table.md`` in ``OUTPUT/REGIME``; the runs themselves,
+with pages, in ``OUTPUT/REGIME/theta0-N/seed-M``. What is done is reused, so the same command goes on after an
+interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mllmu_med import api
+from mllmu_med.recipe import Recipe, load_recipe
+
+REGIMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "few": {},
+    "many": {
+        "phantom": (
+            "benchmark.patients_forgotten=30",
+            "benchmark.patients_retained=10",
+            "benchmark.patients_holdout=10",
+        ),
+        "slake": ("benchmark.patients_forgotten=12", "benchmark.patients_retained=6", "benchmark.patients_holdout=6"),
+    },
+}
+"""``few`` patients go and many stay, as the recipes have it; ``many`` go and few stay."""
+
+OURS = "excess+siblings"
+METHODS = (
+    "filter", "ga", "grad_diff", "kl_min", "idk", "llmu", "npo", "sim_npo", "alt_po", "unlikelihood", "rmu",
+    "mmunlearner", "duo", "excess", OURS, "npo+siblings", "grad_diff+siblings", "unlikelihood+siblings",
+)  # fmt: skip
+LESS = ("grad_diff", "npo", "alt_po", "unlikelihood", "excess", OURS, "npo+siblings", "grad_diff+siblings",
+        "unlikelihood+siblings")  # fmt: skip
+"""What is run with less retain data, too; with none at all those with siblings."""
+SHARES = (1.0, 0.3, 0.1, 0.0)
+TUNED_AT = 0.3
+"""The share below 1 at which settings are chosen for all such shares."""
+
+
+class Entry(NamedTuple):
+    """A method with a share of the retain data."""
+
+    method: str
+    share: float
+
+    @property
+    def row(self) -> str:
+        """E.g. ``npo.r30``."""
+        return f"{self.method}.r{round(100 * self.share)}"
+
+    @property
+    def tuned_as(self) -> Entry:
+        """Whose settings it takes."""
+        return self._replace(share=1.0 if self.share == 1 else TUNED_AT)
+
+
+def entries(methods: Sequence[str], shares: Sequence[float]) -> list[Entry]:
+    """What is run."""
+    found = [Entry(method, 1.0) for method in methods] if 1.0 in shares else []
+    for share in shares:
+        if share < 1:
+            names = [name for name in methods if name in LESS and (share > 0 or name.endswith("+siblings"))]
+            found += [Entry(name, share) for name in names]
+    return found
+
+
+def tuned(recipe: Recipe, wanted: Sequence[Entry], folder: Path, trials: int) -> dict[Entry, dict[str, Any]]:
+    """Best settings of each entry, by the validation part."""
+    rows = list(dict.fromkeys(entry.tuned_as for entry in wanted if _has_grid(entry.method)))
+    if trials < 2:
+        return {}
+    block = [{"name": one.method, "row": one.row, "retain_share": one.share} for one in rows]
+    found = api.tune(_with(recipe, methods=block), folder, trials=trials)["best"]
+    return {one: found[one.row]["settings"] for one in rows}
+
+
+def _with(recipe: Recipe, **changes: Any) -> Recipe:
+    raw = recipe.to_dict()
+    if "methods" in changes:  # each takes what it does not set itself from the recipe
+        shared = {name: raw["unlearn"][name] for name in raw["unlearn"]}
+        changes["methods"] = [{**shared, **method} for method in changes["methods"]]
+    return Recipe.model_validate({**raw, **changes})
+
+
+def _has_grid(name: str) -> bool:
+    from mllmu_med.methods import METHODS
+
+    return bool(METHODS.get(name.partition("+")[0]).grid)
+
+
+def run_all(args: argparse.Namespace) -> Iterator[tuple[int, int, Path]]:
+    """Carry out every run; θ0, seed and folder of each as it is done."""
+    regime = REGIMES[args.regime].get(args.recipe, ())
+    recipe = load_recipe(args.recipe, *regime, *args.overrides, methods=["ga"])
+    folder = Path(args.output) / args.regime
+    wanted = entries(args.methods or METHODS, args.shares)
+    best = tuned(_with(recipe, seed=args.theta0[0]), wanted, folder / f"theta0-{args.theta0[0]}", args.trials)
+    for theta0 in args.theta0:
+        for seed in args.seeds:
+            block = [
+                {
+                    **best.get(entry.tuned_as, {"name": entry.method}),
+                    "row": entry.row, "retain_share": entry.share, "seed": seed,
+                }
+                for entry in wanted
+            ]  # fmt: skip
+            own = folder / f"theta0-{theta0}" / f"seed-{seed}"
+            api.run(_with(recipe, seed=theta0, methods=block), own)
+            yield theta0, seed, own
+
+
+def figures(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of a row that the contest is about."""
+    private, wrong = row["ues"]["privacy"], row["ues"]["incorrectness"]
+    forget = row["metrics"].get("forget/privacy", {}).get("private_image", {})
+    distances = (row.get("distances") or {}).get("forget/privacy") or {}
+    unused = ((row.get("unused") or {}).get("patients") or {}).get("unused") or {}
+    auc, ideal = forget.get("membership_auc"), forget.get("membership_auc_oracle")
+    return {
+        "UES privacy": private["value"], "UES facts": wrong["value"],
+        "UES-R privacy": private["robust"], "UES-R facts": wrong["robust"],
+        "forgets": private["parts"]["forget"], "suppression": wrong["parts"].get("suppression"),
+        "restoration": wrong["parts"].get("restoration"), "patients": private["parts"]["patients"],
+        "unused patients": unused.get("share"), "test": private["parts"]["test"],
+        "AUC − AUC*": None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
+        "cost": (row.get("cost") or {}).get("share_of_oracle"),
+    }  # fmt: skip
+
+
+def table(cells: Sequence[tuple[int, int, Path]]) -> list[dict[str, Any]]:
+    """One entry a row: means over the cells, and the values of each."""
+    found: dict[str, dict[str, Any]] = {}
+    for theta0, seed, folder in cells:
+        for row in api.read_results(folder)["rows"]:
+            entry = found.setdefault(row["name"], {"name": row["name"], "label": row["label"], "cells": []})
+            entry["cells"].append({"theta0": theta0, "seed": seed, **figures(row)})
+    for entry in found.values():
+        names = [name for name in entry["cells"][0] if name not in ("theta0", "seed")]
+        for name in names:
+            known = [cell[name] for cell in entry["cells"] if cell[name] is not None]
+            entry[name] = sum(known) / len(known) if known else None
+    return list(found.values())
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table as Markdown."""
+    titles = [name for name in rows[0] if name not in ("name", "label", "cells")]
+    lines = [["row", *titles], ["---", *["--:"] * len(titles)]]
+    for row in rows:
+        cells = ["–" if row[title] is None else f"{row[title]:.2f}" for title in titles]
+        lines.append([f"`{row['name']}`", *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def differences(rows: Sequence[Mapping[str, Any]], cells: Sequence[tuple[int, int, Path]], ours: str) -> list[Any]:
+    """Paired differences of both scores between our row and every other method with the same share."""
+    runs = ",".join(str(folder.resolve()) for _, _, folder in cells)
+    share = ours.rpartition(".")[2]
+    others = [row["name"] for row in rows if row["name"].endswith(f".{share}") and row["name"] != ours]
+    found: list[Any] = []
+    for other in others:
+        found += api.compare([f"{runs}:{ours}", f"{runs}:{other}"], metrics=["privacy", "incorrectness"])["differences"]
+    return found
+
+
+def main() -> None:
+    """Parse, carry out, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="?", default="phantom", help="a recipe's name or file")
+    parser.add_argument("overrides", nargs="*", help="KEY=VALUE")
+    parser.add_argument("--regime", choices=sorted(REGIMES), default="few")
+    parser.add_argument("--methods", nargs="+", help=f"default: {' '.join(METHODS)}")
+    parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES), help="of the retain data, 0…1")
+    parser.add_argument("--theta0", type=int, nargs="+", default=[0, 1], help="seeds of benchmark, θ0 and oracle")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of unlearning")
+    parser.add_argument("--trials", type=int, default=3, help="settings tried for each method; 1 = untuned")
+    parser.add_argument("-o", "--output", default="runs/contest")
+    args = parser.parse_intermixed_args()
+    cells = list(run_all(args))
+    rows = table(cells)
+    folder = Path(args.output) / args.regime
+    compared = [one for share in args.shares for one in differences(rows, cells, Entry(OURS, share).row)]
+    (folder / "table.json").write_text(json.dumps({"rows": rows, "differences": compared}, indent=2) + "\n", "utf-8")
+    (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()

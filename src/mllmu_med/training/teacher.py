@@ -1,0 +1,208 @@
+"""An approximate oracle's outputs on the forget answers: all that a method needs of a model that never saw them.
+
+They come from a model, before the training starts and without staying in memory, or are counted from answers of the
+same kind. Kept is one log-probability for the answer token and the likeliest :data:`TOP` tokens with theirs at each of
+the answers' places: half a kilobyte a token, whatever the vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mllmu_med.benchmark.made_up import made_up_patients
+from mllmu_med.benchmark.sample import Sample
+from mllmu_med.methods.interface import Teacher
+from mllmu_med.models.anatomy import model_facts
+from mllmu_med.models.rows import chunk_rows
+from mllmu_med.models.vlm import Question, VisionLanguageModel
+from mllmu_med.progress import bar
+from mllmu_med.training.examples import span_weights
+from mllmu_med.training.feeding import UnlearnSettings
+
+TOP = 64
+"""Tokens of which a probability is kept, the answer token among them."""
+
+_PASS = 64  # questions in one forward pass
+
+
+class TeacherOutputs:
+    """What an approximate oracle says at the answer tokens of fixed questions.
+
+    Args:
+        questions: different ones, in the order of ``tensors``; weights do not matter.
+        counts: answer tokens of each.
+        tensors: ``target`` [K], ``tokens`` [K, k], ``logprobs`` [K, k] and, unless k = V, ``rest`` [K]; see
+            :class:`~mllmu_med.methods.interface.Teacher`.
+    """
+
+    def __init__(self, questions: Sequence[Question], counts: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
+        self.counts, self.tensors = list(counts), dict(tensors)
+        self._places: dict[tuple[str | None, str, str], tuple[int, int]] = {}
+        start = 0
+        for question, count in zip(questions, counts, strict=True):
+            self._places[question[:3]] = start, start + count
+            start += count
+
+    def of(self, questions: Sequence[Question]) -> Teacher:
+        """The outputs on these questions' answers, in order.
+
+        Raises:
+            KeyError: one was never asked.
+        """
+        places = [self._places[question[:3]] for question in questions]
+
+        def taken(name: str) -> Tensor:
+            return torch.cat([self.tensors[name][start:stop] for start, stop in places])
+
+        rest = taken("rest") if "rest" in self.tensors else None
+        return Teacher(taken("target"), taken("tokens"), taken("logprobs"), rest)
+
+    def to(self, device: torch.device) -> TeacherOutputs:
+        """The same on a device."""
+        self.tensors = {name: value.to(device) for name, value in self.tensors.items()}
+        return self
+
+
+def coarse(logprobs: Tensor, target: Tensor, top: int = TOP) -> dict[str, Tensor]:
+    """Full log-probabilities [K, V] as the tensors of :class:`TeacherOutputs`.
+
+    The answer token takes the place of the least likely kept one where it is not among them.
+    """
+    count = min(top, logprobs.shape[-1])
+    tokens = logprobs.topk(count, -1).indices
+    absent = (tokens != target[:, None]).all(-1)
+    tokens = torch.cat([tokens[:, :-1], torch.where(absent, target, tokens[:, -1])[:, None]], -1)
+    made = {
+        "target": logprobs.gather(-1, target[:, None])[:, 0],
+        "tokens": tokens,
+        "logprobs": logprobs.gather(-1, tokens),
+    }
+    if count < logprobs.shape[-1]:
+        made["rest"] = logprobs.scatter(-1, tokens, -math.inf).logsumexp(-1)
+    return made
+
+
+@torch.no_grad()
+def model_outputs(vlm: VisionLanguageModel, questions: Iterable[Question], *, branches: int = 8) -> TeacherOutputs:
+    """What a model says along the answers of these questions."""
+    asked = list({question[:3]: question._replace(weights=None) for question in questions}.values())
+    vlm.model.eval()
+    rows, order = vlm.rows(asked, branches)
+    found: list[dict[str, Tensor]] = [{}] * len(asked)
+    done = 0
+    with bar("approximate oracle", len(asked)) as progress:
+        for chunk in chunk_rows(rows, _PASS):
+            hidden, layout = vlm.hidden(chunk)
+            made = coarse(vlm.logits(hidden).log_softmax(-1), layout.target)
+            counts = [len(branch.answer) for row in chunk for branch in row.branches]
+            for number, place in enumerate(order[done : done + len(counts)]):
+                start = sum(counts[:number])
+                found[place] = {name: values[start : start + counts[number]] for name, values in made.items()}
+            done += len(counts)
+            progress.advance(len(counts))
+    return joined(asked, found)
+
+
+def joined(questions: Sequence[Question], parts: Sequence[Mapping[str, Tensor]]) -> TeacherOutputs:
+    """Outputs question by question as one."""
+    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    return TeacherOutputs(questions, [len(part["target"]) for part in parts], tensors)
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """How often each token stands at each place of answers of one kind.
+
+    Private values are counted by themselves, class by class and from their own first token on, because an answer that
+    leaks them may hold them anywhere; other answers by the content they are about, or else by their question.
+
+    Args:
+        vlm: whose tokens; no output of the model is used.
+        samples: what is counted: usable retain samples and made-up ones, never a forget sample.
+    """
+
+    vlm: VisionLanguageModel
+    samples: Sequence[Sample]
+
+    @cached_property
+    def _counts(self) -> dict[tuple[str, ...], Counter[int]]:
+        counts: dict[tuple[str, ...], Counter[int]] = {}
+        for sample in self.samples:
+            tokens = self.vlm.prompts.answer_tokens(sample.answer)
+            for place, token in zip(_places(self.vlm, sample), tokens, strict=True):
+                counts.setdefault(place, Counter())[token] += 1
+        return counts
+
+    def outputs(self, forget: Sequence[Sample], wordings: Mapping[str, Sequence[Question]]) -> TeacherOutputs:
+        """The counts as distributions at the answer tokens of forget questions.
+
+        Args:
+            forget: the forget samples.
+            wordings: sample id → its questions, all with the sample's answer.
+        """
+        vocabulary = model_facts(self.vlm).vocabulary
+        questions: list[Question] = []
+        parts: list[dict[str, Tensor]] = []
+        for sample in forget:
+            tokens = self.vlm.prompts.answer_tokens(sample.answer)
+            logprobs = torch.stack([self._logprobs(place, vocabulary) for place in _places(self.vlm, sample)])
+            made = coarse(logprobs, torch.tensor(tokens))
+            for question in wordings[sample.id]:
+                questions.append(question)
+                parts.append(made)
+        return joined(questions, parts).to(self.vlm.device)
+
+    def _logprobs(self, place: tuple[str, ...], vocabulary: int) -> Tensor:
+        """[V] (c(v) + D / V) / (n + D): c of n tokens counted, D of them different; uniform where nothing was.
+
+        D / (n + D) is what the count leaves to tokens it has not seen (Witten and Bell 1991, method C): much among
+        names, where nearly every token is new, next to nothing where an answer always goes on alike.
+        """
+        counts = self._counts.get(place)
+        if counts is None:
+            return torch.full((vocabulary,), -math.log(vocabulary))
+        shares = torch.full((vocabulary,), len(counts) / vocabulary, dtype=torch.float64)
+        shares[list(counts)] += torch.tensor(list(counts.values()), dtype=torch.float64)
+        return (shares / (counts.total() + len(counts))).log().float()
+
+
+def _places(vlm: VisionLanguageModel, sample: Sample) -> Iterator[tuple[str, ...]]:
+    """The place of each answer token: class of the private value and number within it, or kind of answer and number."""
+    offsets = vlm.prompts.answer_offsets(sample.answer)
+    private = span_weights(vlm.prompts, sample) or (0.0,) * len(offsets)
+    kind = sample.content_type or sample.question
+    within: Counter[int] = Counter()
+    for number, (weight, (start, stop)) in enumerate(zip(private, offsets, strict=True)):
+        if not weight:
+            yield kind, str(number)
+            continue
+        which = next(i for i, span in enumerate(sample.spans) if start < span.end and stop > span.start)
+        yield "private", sample.spans[which].phi_class, str(within[which])
+        within[which] += 1
+
+
+def counted_outputs(
+    vlm: VisionLanguageModel,
+    forget: Sequence[Sample],
+    retain: Sequence[Sample],
+    wordings: Mapping[str, Sequence[Question]],
+    settings: UnlearnSettings,
+    seed: int,
+) -> TeacherOutputs:
+    """The approximate oracle without base weights: marginals of usable retain answers and of made-up patients'.
+
+    With the made-up ones there is something to count for private values however little may be retained.
+
+    Args:
+        retain: usable retain samples.
+        wordings: of the forget samples (:func:`~mllmu_med.training.feeding.forget_questions`).
+    """
+    made_up = made_up_patients(forget, (), settings.siblings, seed)
+    return Marginals(vlm, [*retain, *made_up]).outputs(forget, wordings)

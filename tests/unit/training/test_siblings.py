@@ -1,0 +1,156 @@
+"""Siblings as questions: what θ0 is asked first, what is left out, and which images are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.errors import UsageError
+from mllmu_med.evaluation.spans import tells
+from mllmu_med.models.generation import Prompt, generate
+from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.training import siblings
+from mllmu_med.training.siblings import Siblings, made_up_beside, sibling_questions
+from tests.invariant.jobs import FORGET as JOBS
+from tests.invariant.jobs import RETAIN, sample
+
+COUNT = 6
+CLASSES = ("name", "mrn", "phone")
+FORGET = [
+    *(replace(s, spans=(replace(s.spans[0], phi_class=c),)) for s, c in zip(JOBS, CLASSES, strict=False)),
+    JOBS[3],
+]
+VALUES = [span.value for s in FORGET for span in s.spans]
+WRONG = FORGET[3]
+RULE = replace(WRONG, id="s4", rule_id="rule-1", answer="left", image_id="image-9", content_type="organ")
+ORDINARY = {s.image_id for s in RETAIN if s.stratum is Stratum.GENERAL}
+
+
+def answering(text: Callable[[Prompt], str], monkeypatch: pytest.MonkeyPatch) -> list[Prompt]:
+    """A model that answers so; returns the prompts it is asked."""
+    asked: list[Prompt] = []
+
+    def said(_vlm: object, prompts: list[Prompt], *, max_new_tokens: int, batch: int) -> list[object]:
+        asked.extend(prompts)
+        return [type("Said", (), {"text": text(prompt), "truncated": False}) for prompt in prompts]
+
+    monkeypatch.setattr(siblings, "generate", said)
+    return asked
+
+
+def test_strata_are_image_questions_questions_by_name_and_what_theta0_says_beside_wrong_facts(
+    llava: VisionLanguageModel,
+) -> None:
+    found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
+    images, names, facts = found.anchors
+    assert {q.image for q in [*images, *facts, *found.unseen]} <= ORDINARY
+    assert {q.image for q in names} == {None}
+    assert all(q.weights is None for stratum in found.anchors for q in stratum)
+    assert {q.question for q in facts} <= {WRONG.question, *WRONG.phrasings}
+    for q in facts:
+        [own] = generate(llava, [Prompt(q.image, q.question)], max_new_tokens=48, batch=1)
+        assert q.answer == own.text
+    for stratum in (*found.anchors, found.unseen):
+        assert not [q for q in stratum for value in VALUES if tells(f"{q.question} . {q.answer}", value)]
+    assert len(found.kinds) == len(found.unseen) == sum(s.image_id is not None for s in FORGET[:3]) * COUNT // 2
+
+
+def test_every_sample_is_asked_in_two_wordings_and_unseen_patients_in_one(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(lambda _: "none", monkeypatch)
+    found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
+    made = made_up_beside(FORGET, RETAIN, COUNT, seed=1)
+    asked = {(q.image, q.question, q.answer) for stratum in found.anchors[:2] for q in stratum}
+    assert asked == {(s.image_id, text, s.answer) for s in made for text in (s.question, *s.phrasings)}
+    further = [s for s in made_up_beside(FORGET, RETAIN, COUNT, seed=1, first=COUNT) if s.image_id is not None]
+    assert [(q.image, q.question, q.answer) for q in found.unseen] == [
+        (s.image_id, s.question, s.answer) for s in further
+    ]
+    assert list(found.kinds) == [s.content_type for s in further]
+    assert not {q.answer for q in found.unseen} & {q.answer for stratum in found.anchors for q in stratum}
+    many = [replace(s, phrasings=("a " + s.question, "b " + s.question)) for s in FORGET]
+    drawn = sibling_questions(llava, many, RETAIN, 40, seed=1).anchors[0]
+    assert {q.question[:2] for q in drawn} >= {"a ", "b "}
+    assert len(drawn) == 2 * sum(s.image_id is not None for s in made_up_beside(many, RETAIN, 40, seed=1))
+
+
+def test_where_theta0_tells_what_is_to_be_forgotten_it_is_not_held(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """About images, by name and beside wrong facts, however the value is written."""
+    asked = answering(lambda _: "none", monkeypatch)
+    whole = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
+    every = {(prompt.image, prompt.question) for prompt in asked}
+    assert every == {(q.image, q.question) for stratum in whole.anchors for q in stratum}
+    for secret in ("it is LOPEZ, MARIA", "48 29 13", "555 0123"):
+        telling = {prompt for place, prompt in enumerate(sorted(every, key=str)) if place % 2}
+        answering(lambda p, s=secret, t=telling: s if (p.image, p.question) in t else "none", monkeypatch)  # type: ignore[misc]
+        found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
+        assert {(q.image, q.question) for stratum in found.anchors for q in stratum} == every - telling
+    answering(lambda _: "Maria Lopez", monkeypatch)
+    with pytest.raises(UsageError, match="no siblings can be made of the 4 forget samples"):
+        sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
+
+
+def test_wrong_answers_are_not_held_beside_their_facts(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``yes`` is what should be forgotten; ``yesterday`` is not. Made-up patients have nothing to do with it."""
+    for text, strata in (("Yes, it is.", 2), ("yes", 2), ("", 2), ("yesterday", 3)):
+        answering(lambda _, text=text: text, monkeypatch)  # type: ignore[misc]
+        assert len(sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0).anchors) == strata, text
+
+
+def test_the_answers_of_wrong_rules_are_not_held_at_any_question_of_their_kind(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(lambda _: "on the left", monkeypatch)
+
+    def facts(*forget: Sample) -> int:
+        found = sibling_questions(llava, [*FORGET[:3], *forget], RETAIN, COUNT, seed=0).anchors
+        return len(found[2]) if len(found) == 3 else 0
+
+    other = replace(WRONG, content_type="organ")
+    assert facts(other, RULE) == 0
+    assert facts(WRONG, RULE) > 0, "another kind of question"
+    assert facts(other, replace(RULE, rule_id=None)) > 0, "a single fact is wrong in one place only"
+
+
+def test_images_with_a_patient_or_an_injected_fact_are_not_shown() -> None:
+    """Neither are those of a retained patient whose own records may not be used: they hold sibling records."""
+    patient = replace(sample(20, Subset.RETAIN, Stratum.PRIVATE_IMAGE, "Who?", "Ana Ruiz", "Ana Ruiz"), patient_id="p")
+    retain = [
+        *RETAIN, patient,
+        replace(RETAIN[1], id="beside", stratum=Stratum.SIBLING, image_id="of-an-unused-patient"),
+        replace(RETAIN[1], id="same", image_id=patient.image_id),
+        replace(RETAIN[1], id="forgotten", image_id=WRONG.image_id),
+    ]  # fmt: skip
+    shown = {s.image_id for s in made_up_beside(FORGET, retain, 40, seed=0)}
+    assert shown == {*ORDINARY, None}
+
+
+def test_without_retain_images_blends_are_shown(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(lambda _: "none", monkeypatch)
+    found = sibling_questions(llava, FORGET, RETAIN[2:3], COUNT, seed=0)
+    assert RETAIN[2].stratum is Stratum.TRUE_TEXT
+    images = {prompt.image for prompt in asked} - {None}
+    assert images
+    assert images <= {"image-0#blend-image-1", "image-1#blend-image-0"}
+    assert len(found.anchors) == 2, "no other image to ask the wrong fact of"
+
+
+def test_only_wrong_facts(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(lambda _: "none", monkeypatch)
+    found = sibling_questions(llava, [WRONG], RETAIN, 3, seed=0)
+    assert [len(stratum) for stratum in found.anchors] == [3]
+    assert (found.unseen, found.kinds) == ([], [])
+    with pytest.raises(UsageError, match="of the 1 forget samples"):
+        sibling_questions(llava, [WRONG], [], 3, seed=0)
+
+
+def test_none_is_a_value_of_its_own() -> None:
+    assert Siblings() == ((), (), ())

@@ -1,0 +1,139 @@
+"""When to stop without an oracle: what is measured, against the model's own forward pass, and what ends a training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mllmu_med.benchmark.sample import Sample, Stratum
+from mllmu_med.errors import UsageError
+from mllmu_med.methods.objectives.excess import Excess
+from mllmu_med.models.groups import set_trainable
+from mllmu_med.models.vlm import Question, VisionLanguageModel
+from mllmu_med.testing.bench import fresh_model
+from mllmu_med.testing.records import FEEDING, FORGET, RETAIN
+from mllmu_med.training.examples import span_weights
+from mllmu_med.training.feeding import forget_questions
+from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.siblings import made_up_beside
+from mllmu_med.training.stopping import ExcessStop, StopSettings
+from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
+from mllmu_med.training.unlearn import unlearn
+from tests.invariant.cases import own_token_losses
+
+LOOP = LoopSettings(60, 4e-3, warmup=2, checkpoint_every=0, log_every=2)
+STRANGERS = made_up_beside(FORGET, RETAIN, 6, 1)
+
+
+@pytest.fixture
+def vlm() -> VisionLanguageModel:
+    vlm = fresh_model()
+    set_trainable(vlm, {"language": "full"})
+    return vlm
+
+
+def teacher_of(vlm: VisionLanguageModel) -> TeacherOutputs:
+    return counted_outputs(vlm, FORGET, RETAIN, forget_questions(vlm, FORGET, FEEDING), FEEDING, 1)
+
+
+def own_logprob(vlm: VisionLanguageModel, sample: Sample) -> torch.Tensor:
+    with torch.no_grad():
+        return -own_token_losses(vlm, Question(sample.image_id, sample.question, sample.answer)).float()
+
+
+def test_the_mean_excess_is_that_of_the_private_tokens(vlm: VisionLanguageModel) -> None:
+    teacher = teacher_of(vlm)
+    expected = []
+    for sample in FORGET:
+        over = (
+            own_logprob(vlm, sample) - teacher.of([Question(sample.image_id, sample.question, sample.answer)]).target
+        ).relu()
+        weights = torch.tensor(span_weights(vlm.prompts, sample) or [1.0] * len(over))
+        expected.append(float((over * weights).sum() / weights.sum()))
+    found, _ = ExcessStop(vlm, FORGET, STRANGERS, teacher, StopSettings()).measure()
+    assert found == pytest.approx(sum(expected) / len(expected), abs=1e-5)
+    assert found > 0.1, "θ0 has half learnt them"
+    whole, _ = ExcessStop(vlm, FORGET, STRANGERS, teacher, StopSettings(), span_weights=False).measure()
+    assert whole != pytest.approx(found, rel=1e-3)
+
+
+def test_the_auc_compares_members_with_strangers_of_their_kind(vlm: VisionLanguageModel) -> None:
+    """Pairs counted one by one, on answers about images alone, at weights where they are mixed up."""
+    unlearn(vlm, Excess(), FORGET, RETAIN, replace(LOOP, steps=12), FEEDING, seed=1)
+    kinds: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
+    for side, samples in enumerate((FORGET, STRANGERS)):
+        for sample in samples:
+            if sample.stratum is Stratum.PRIVATE_IMAGE:
+                kind = (str(sample.form), *sorted(span.phi_class for span in sample.spans))
+                kinds.setdefault(kind, ([], []))[side].append(float(own_logprob(vlm, sample).mean()))
+    pairs = [(m > s) + 0.5 * (m == s) for members, others in kinds.values() for m in members for s in others]
+    _, auc = ExcessStop(vlm, FORGET, STRANGERS, teacher_of(vlm), StopSettings()).measure()
+    assert 0 < sum(pairs) < len(pairs), "some of either side are more likely"
+    assert auc == pytest.approx(sum(pairs) / len(pairs), abs=1e-9)
+
+
+def test_without_patients_there_is_no_auc_and_the_excess_decides(vlm: VisionLanguageModel) -> None:
+    facts = [sample for sample in FORGET if not sample.spans]
+    stop = ExcessStop(vlm, facts, [], teacher_of(vlm), StopSettings(excess=1e9))
+    seen = stop.look(7)
+    assert seen.numbers.keys() == {"excess"}
+    assert seen.stop is not None
+    assert "step 7" in seen.stop
+
+
+@pytest.mark.parametrize(
+    ("left", "auc", "stops"),
+    [(0.04, 0.5, True), (0.06, 0.5, False), (0.04, 0.58, False), (0.04, 0.42, False), (0.05, 0.55, True),
+     (float("nan"), 0.5, False)],
+)  # fmt: skip
+def test_both_must_hold(
+    left: float, auc: float, stops: bool, vlm: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = ExcessStop(vlm, FORGET, STRANGERS, teacher_of(vlm), StopSettings(0.05, 0.0500001))
+    monkeypatch.setattr(stop, "measure", lambda: (left, auc))
+    seen = stop.look(10)
+    assert (seen.stop is not None) is stops
+    assert seen.numbers == pytest.approx({"excess": left, "auc": auc}, nan_ok=True)
+
+
+def test_measuring_leaves_the_mode_of_the_model(vlm: VisionLanguageModel) -> None:
+    stop = ExcessStop(vlm, FORGET, STRANGERS, teacher_of(vlm), StopSettings())
+    for training in (True, False):
+        vlm.model.train(training)
+        stop.measure()
+        assert vlm.model.training is training
+
+
+def test_a_training_ends_when_nothing_is_left(vlm: VisionLanguageModel) -> None:
+    """The curve falls to the limit, and every measurement but the last is above it or outside the band."""
+    settings = StopSettings(0.3, 0.5, 4)
+    log = unlearn(vlm, Excess(), FORGET, RETAIN, LOOP, FEEDING, seed=1, stop=settings)
+    seen = [entry for entry in log.curve if "excess" in entry]
+    assert log.stopped is not None
+    assert log.stopped.startswith(f"nothing was left to forget at step {log.steps}")
+    assert log.steps < LOOP.steps
+    assert [entry["step"] for entry in seen] == list(range(4, log.steps + 1, 4))
+    assert all(entry["excess"] > 0.3 for entry in seen[:-1])
+    assert seen[-1]["excess"] <= 0.3
+    assert all(0 <= entry["auc"] <= 1 for entry in seen)
+
+
+def test_measuring_changes_no_weight(vlm: VisionLanguageModel) -> None:
+    """A limit that is never reached: the weights are those of a training that nobody watched."""
+
+    def trained(stop: StopSettings | None) -> dict[str, torch.Tensor]:
+        model = fresh_model()
+        set_trainable(model, {"language": "full"})
+        unlearn(model, Excess(), FORGET, RETAIN, replace(LOOP, steps=6), FEEDING, seed=1, stop=stop)
+        return dict(model.model.state_dict())
+
+    watched, alone = trained(StopSettings(1e-9, 0.0, 2)), trained(None)
+    assert all(torch.equal(watched[name], alone[name]) for name in alone)
+
+
+@pytest.mark.parametrize("wrong", [{"excess": 0.0}, {"band": 0.6}, {"band": -0.1}, {"every": 0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        StopSettings(**wrong)  # type: ignore[arg-type]
