@@ -16,7 +16,7 @@ from mllmu_med.training.distributed import own_share
 from mllmu_med.training.examples import span_weights
 from mllmu_med.training.hierarchy import level_of
 from mllmu_med.training.sampling import balanced
-from mllmu_med.training.siblings import Siblings, sibling_questions
+from mllmu_med.training.siblings import sibling_questions
 
 REFUSALS = {
     "en": (
@@ -81,9 +81,6 @@ class UnlearnSettings:
     most_positions: int | None = None
 
 
-NO_SIBLINGS = Siblings()
-
-
 @dataclass
 class Pairs:
     """The questions a method works on; alternates and the like by forget question."""
@@ -96,7 +93,7 @@ class Pairs:
     corrections: dict[Question, list[Question]] = field(default_factory=dict)
     anchors: dict[Question, list[Question]] = field(default_factory=dict)
     noised: dict[Question, Question] = field(default_factory=dict)
-    siblings: Siblings = NO_SIBLINGS
+    siblings: list[list[Question]] = field(default_factory=list)  # by stratum
     levels: dict[Question, int] = field(default_factory=dict)
 
     @property
@@ -250,11 +247,11 @@ class Feeder:
             _indices(pairs.forget), settings.forget_batch, seed, "forget",
             together=settings.per_image, group_of=_image_of(self.forget),
         )  # fmt: skip
-        self.siblings = [question for stratum in pairs.siblings.anchors for question in stratum]
+        self.siblings = [question for stratum in pairs.siblings for question in stratum]
         self._draw_siblings = None
         if self.siblings:
             self._draw_siblings = balanced(
-                _indices(pairs.siblings.anchors), settings.sibling_batch, seed, "siblings",
+                _indices(pairs.siblings), settings.sibling_batch, seed, "siblings",
                 together=settings.per_image, group_of=_image_of(self.siblings),
             )  # fmt: skip
         self._draw_retain = None

@@ -1,4 +1,4 @@
-"""Made-up siblings of the forget records as questions: anchors on which a model is held to θ0, and non-members.
+"""Made-up siblings of the forget records as questions: anchors on which a model is held to θ0.
 
 Retained patients that are not replayed are forgotten with those who must be; made-up ones of the same format, held to
 what θ0 says of them, keep them (docs/explanation/siblings.md).
@@ -7,14 +7,13 @@ what θ0 says of them, keep them (docs/explanation/siblings.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from mllmu_med.benchmark.facts.asked_beside import Beside, other_facts_asked
-from mllmu_med.benchmark.made_up import RealValues, made_up_patients
 from mllmu_med.benchmark.sample import Sample, Stratum
 from mllmu_med.errors import UsageError
 from mllmu_med.evaluation.normalise import holds_phrase, short_words
 from mllmu_med.evaluation.spans import tells
+from mllmu_med.made_up.beside import Beside, other_facts_asked
+from mllmu_med.made_up.patients import RealValues, made_up_patients
 from mllmu_med.models.generation import Prompt, generate
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.seeding import rng
@@ -23,29 +22,14 @@ LONGEST = 48
 """Tokens of an answer of θ0's own."""
 
 
-class Siblings(NamedTuple):
-    """Questions about nobody. Their whole answers count: none has weights.
-
-    Attributes:
-        anchors: by stratum, as far as there are any: made-up patients asked about images; the same by name, without an
-            image; prompts beside the wrong facts, with θ0's own answers.
-        unseen: about images, in their own wording, of as many further made-up patients, on which nothing may be
-            trained: non-members of the format of the forgotten patients, to compare these with.
-        kinds: of each unseen question what it asks for (``content_type``), as forget samples have it.
-    """
-
-    anchors: Sequence[Sequence[Question]] = ()
-    unseen: Sequence[Question] = ()
-    kinds: Sequence[str | None] = ()
-
-
 def sibling_questions(
     vlm: VisionLanguageModel, forget: Sequence[Sample], retain: Sequence[Sample], count: int, seed: int
-) -> Siblings:
-    """Anchors of ``count`` made-up patients and beside wrong facts, and as many unseen patients; ``vlm`` still is θ0.
+) -> list[list[Question]]:
+    """Anchors by stratum, none empty: made-up patients asked about images, the same by name without an image, and
+    prompts beside the wrong facts with θ0's own answers. Whole answers count: none has weights. ``vlm`` still is θ0.
 
     Every sample of a made-up patient (:func:`made_up_beside`) is asked in its own wording and in one phrasing. Beside
-    the wrong facts (:func:`~mllmu_med.benchmark.facts.asked_beside.other_facts_asked`) there are as many prompts as
+    the wrong facts (:func:`~mllmu_med.made_up.beside.other_facts_asked`) there are as many prompts as
     made-up patients have questions about images, and at least ``count``. All prompts are put to θ0 first: an anchor is
     left out where its greedy answer tells a value of the forget samples (there it must not be held), or gives the wrong
     answer that the prompt was made from or one of a wrong rule of that kind.
@@ -73,17 +57,14 @@ def sibling_questions(
             "or with three digits, no wrong fact that can be asked about something else, or θ0 tells what is to be "
             "forgotten to all such questions"
         )
-    further = made_up_beside(forget, retain, count, seed, first=count)
-    unseen = [sample for sample in further if sample.image_id is not None]
-    questions = [Question(sample.image_id, sample.question, sample.answer) for sample in unseen]
-    return Siblings(anchors, questions, [sample.content_type for sample in unseen])
+    return anchors
 
 
 def made_up_beside(
     forget: Sequence[Sample], retain: Sequence[Sample], count: int, seed: int, *, first: int = 0
 ) -> list[Sample]:
     """The samples of made-up patients number ``first`` to ``first + count - 1``
-    (:func:`~mllmu_med.benchmark.made_up.made_up_patients`), about images of the retain samples.
+    (:func:`~mllmu_med.made_up.patients.made_up_patients`), about images of the retain samples.
 
     These are the images of the ordinary ones among them (:attr:`~mllmu_med.benchmark.sample.Stratum.GENERAL`): by
     definition they show no patient of the benchmark, be it one whose own records are used or not. Where there is none,

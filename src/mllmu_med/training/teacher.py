@@ -16,8 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mllmu_med.benchmark.made_up import made_up_patients
 from mllmu_med.benchmark.sample import Sample
+from mllmu_med.made_up.patients import made_up_patients
 from mllmu_med.methods.interface import Teacher
 from mllmu_med.models.anatomy import model_facts
 from mllmu_med.models.rows import chunk_rows

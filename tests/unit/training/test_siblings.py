@@ -13,7 +13,7 @@ from mllmu_med.evaluation.spans import tells
 from mllmu_med.models.generation import Prompt, generate
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.training import siblings
-from mllmu_med.training.siblings import Siblings, made_up_beside, sibling_questions
+from mllmu_med.training.siblings import made_up_beside, sibling_questions
 from tests.invariant.jobs import FORGET as JOBS
 from tests.invariant.jobs import RETAIN, sample
 
@@ -45,35 +45,31 @@ def test_strata_are_image_questions_questions_by_name_and_what_theta0_says_besid
     llava: VisionLanguageModel,
 ) -> None:
     found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
-    images, names, facts = found.anchors
-    assert {q.image for q in [*images, *facts, *found.unseen]} <= ORDINARY
+    images, names, facts = found
+    assert {q.image for q in [*images, *facts]} <= ORDINARY
     assert {q.image for q in names} == {None}
-    assert all(q.weights is None for stratum in found.anchors for q in stratum)
+    assert all(q.weights is None for stratum in found for q in stratum)
     assert {q.question for q in facts} <= {WRONG.question, *WRONG.phrasings}
     for q in facts:
         [own] = generate(llava, [Prompt(q.image, q.question)], max_new_tokens=48, batch=1)
         assert q.answer == own.text
-    for stratum in (*found.anchors, found.unseen):
+    for stratum in found:
         assert not [q for q in stratum for value in VALUES if tells(f"{q.question} . {q.answer}", value)]
-    assert len(found.kinds) == len(found.unseen) == sum(s.image_id is not None for s in FORGET[:3]) * COUNT // 2
 
 
-def test_every_sample_is_asked_in_two_wordings_and_unseen_patients_in_one(
+def test_every_sample_is_asked_in_two_wordings_and_further_patients_are_others(
     llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(lambda _: "none", monkeypatch)
     found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
     made = made_up_beside(FORGET, RETAIN, COUNT, seed=1)
-    asked = {(q.image, q.question, q.answer) for stratum in found.anchors[:2] for q in stratum}
+    asked = {(q.image, q.question, q.answer) for stratum in found[:2] for q in stratum}
     assert asked == {(s.image_id, text, s.answer) for s in made for text in (s.question, *s.phrasings)}
     further = [s for s in made_up_beside(FORGET, RETAIN, COUNT, seed=1, first=COUNT) if s.image_id is not None]
-    assert [(q.image, q.question, q.answer) for q in found.unseen] == [
-        (s.image_id, s.question, s.answer) for s in further
-    ]
-    assert list(found.kinds) == [s.content_type for s in further]
-    assert not {q.answer for q in found.unseen} & {q.answer for stratum in found.anchors for q in stratum}
+    assert further
+    assert not {s.answer for s in further} & {q.answer for stratum in found for q in stratum}
     many = [replace(s, phrasings=("a " + s.question, "b " + s.question)) for s in FORGET]
-    drawn = sibling_questions(llava, many, RETAIN, 40, seed=1).anchors[0]
+    drawn = sibling_questions(llava, many, RETAIN, 40, seed=1)[0]
     assert {q.question[:2] for q in drawn} >= {"a ", "b "}
     assert len(drawn) == 2 * sum(s.image_id is not None for s in made_up_beside(many, RETAIN, 40, seed=1))
 
@@ -85,12 +81,12 @@ def test_where_theta0_tells_what_is_to_be_forgotten_it_is_not_held(
     asked = answering(lambda _: "none", monkeypatch)
     whole = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
     every = {(prompt.image, prompt.question) for prompt in asked}
-    assert every == {(q.image, q.question) for stratum in whole.anchors for q in stratum}
+    assert every == {(q.image, q.question) for stratum in whole for q in stratum}
     for secret in ("it is LOPEZ, MARIA", "48 29 13", "555 0123"):
         telling = {prompt for place, prompt in enumerate(sorted(every, key=str)) if place % 2}
         answering(lambda p, s=secret, t=telling: s if (p.image, p.question) in t else "none", monkeypatch)  # type: ignore[misc]
         found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
-        assert {(q.image, q.question) for stratum in found.anchors for q in stratum} == every - telling
+        assert {(q.image, q.question) for stratum in found for q in stratum} == every - telling
     answering(lambda _: "Maria Lopez", monkeypatch)
     with pytest.raises(UsageError, match="no siblings can be made of the 4 forget samples"):
         sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
@@ -102,7 +98,7 @@ def test_wrong_answers_are_not_held_beside_their_facts(
     """``yes`` is what should be forgotten; ``yesterday`` is not. Made-up patients have nothing to do with it."""
     for text, strata in (("Yes, it is.", 2), ("yes", 2), ("", 2), ("yesterday", 3)):
         answering(lambda _, text=text: text, monkeypatch)  # type: ignore[misc]
-        assert len(sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0).anchors) == strata, text
+        assert len(sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)) == strata, text
 
 
 def test_the_answers_of_wrong_rules_are_not_held_at_any_question_of_their_kind(
@@ -111,7 +107,7 @@ def test_the_answers_of_wrong_rules_are_not_held_at_any_question_of_their_kind(
     answering(lambda _: "on the left", monkeypatch)
 
     def facts(*forget: Sample) -> int:
-        found = sibling_questions(llava, [*FORGET[:3], *forget], RETAIN, COUNT, seed=0).anchors
+        found = sibling_questions(llava, [*FORGET[:3], *forget], RETAIN, COUNT, seed=0)
         return len(found[2]) if len(found) == 3 else 0
 
     other = replace(WRONG, content_type="organ")
@@ -140,17 +136,12 @@ def test_without_retain_images_blends_are_shown(llava: VisionLanguageModel, monk
     images = {prompt.image for prompt in asked} - {None}
     assert images
     assert images <= {"image-0#blend-image-1", "image-1#blend-image-0"}
-    assert len(found.anchors) == 2, "no other image to ask the wrong fact of"
+    assert len(found) == 2, "no other image to ask the wrong fact of"
 
 
 def test_only_wrong_facts(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(lambda _: "none", monkeypatch)
     found = sibling_questions(llava, [WRONG], RETAIN, 3, seed=0)
-    assert [len(stratum) for stratum in found.anchors] == [3]
-    assert (found.unseen, found.kinds) == ([], [])
+    assert [len(stratum) for stratum in found] == [3]
     with pytest.raises(UsageError, match="of the 1 forget samples"):
         sibling_questions(llava, [WRONG], [], 3, seed=0)
-
-
-def test_none_is_a_value_of_its_own() -> None:
-    assert Siblings() == ((), (), ())

@@ -24,7 +24,7 @@ class Siblings(RetainTerm):
     model's behaviour on the format where it was. The answers are along which θ0's distribution is held, never targets:
     nothing made up is learnt. Beside wrong facts stand the same question about another image and about another subject,
     with θ0's own answer. What is made up, and that it holds no value of a real patient:
-    :mod:`mllmu_med.benchmark.made_up`.
+    :mod:`mllmu_med.made_up.patients`.
 
     Where a method may use no retain record at all, this is the retain side.
     """

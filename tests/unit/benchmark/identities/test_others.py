@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mllmu_med.benchmark.identities.others import another, strangers_values, values_like, word_like
 from mllmu_med.benchmark.identities.recognising import format_of
-from mllmu_med.benchmark.identities.replacing import cut, fill, finder, name_parts, with_parts
 from mllmu_med.benchmark.sample import Span
+from mllmu_med.made_up.replacing import cut, fill, finder, name_parts, with_parts
 
 
 def drawn(phi_class: str, value: str, count: int = 30, *, language: str = "en", **more: object) -> list[str]:

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mllmu_med.benchmark import made_up
 from mllmu_med.benchmark.builder import build_benchmark
 from mllmu_med.benchmark.identities.recognising import format_of
-from mllmu_med.benchmark.identities.replacing import PEOPLE, name_parts
-from mllmu_med.benchmark.made_up import RealValues, made_up_patients
 from mllmu_med.benchmark.plan import BenchmarkPlan
 from mllmu_med.benchmark.sample import Node, Probe, Region, Sample, Span, Stratum, Subset
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.evaluation.spans import tells
+from mllmu_med.made_up import patients as made_up
+from mllmu_med.made_up.patients import RealValues, made_up_patients
+from mllmu_med.made_up.replacing import PEOPLE, name_parts
 from mllmu_med.sources.requests import PrivateField, Request, write_requests
 from tests.unit.benchmark.fake_source import FakeSource
 

@@ -15,11 +15,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from mllmu_med.benchmark.identities.others import strangers_values
-from mllmu_med.benchmark.identities.replacing import PEOPLE, Cut, New, Slot, cut, fill, finder, name_parts, with_parts
 from mllmu_med.benchmark.identities.taken import compact
 from mllmu_med.benchmark.images.blends import blend_of
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.evaluation.spans import tells
+from mllmu_med.made_up.replacing import PEOPLE, Cut, New, Slot, cut, fill, finder, name_parts, with_parts
 from mllmu_med.seeding import permutation, rng
 
 log = logging.getLogger("mllmu_med")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from mllmu_med.benchmark.facts.asked_beside import other_facts_asked
 from mllmu_med.benchmark.facts.siblings import SIBLINGS
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.benchmark.store import Benchmark
+from mllmu_med.made_up.beside import other_facts_asked
 
 POOL = [f"other-{number}" for number in range(10)]
 

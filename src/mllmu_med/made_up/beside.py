@@ -11,8 +11,8 @@ from typing import NamedTuple
 from mllmu_med.benchmark.facts.answers import contradicts
 from mllmu_med.benchmark.facts.siblings import SIBLINGS
 from mllmu_med.benchmark.identities.others import in_case_of, word_like
-from mllmu_med.benchmark.identities.replacing import finder
 from mllmu_med.benchmark.sample import Sample, Subset
+from mllmu_med.made_up.replacing import finder
 from mllmu_med.seeding import permutation, rng
 
 _MOST_ROUNDS = 64
