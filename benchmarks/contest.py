@@ -37,10 +37,11 @@ REGIMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 OURS = "excess+siblings"
 METHODS = (
     "filter", "ga", "grad_diff", "kl_min", "idk", "llmu", "npo", "sim_npo", "alt_po", "unlikelihood", "rmu",
-    "mmunlearner", "duo", "excess", OURS, "npo+siblings", "grad_diff+siblings", "unlikelihood+siblings",
+    "mmunlearner", "duo", "correct", "excess", OURS, "npo+siblings", "grad_diff+siblings", "unlikelihood+siblings",
+    "correct+siblings",
 )  # fmt: skip
-LESS = ("grad_diff", "npo", "alt_po", "unlikelihood", "excess", OURS, "npo+siblings", "grad_diff+siblings",
-        "unlikelihood+siblings")  # fmt: skip
+LESS = ("grad_diff", "npo", "alt_po", "unlikelihood", "correct", "excess", OURS, "npo+siblings", "grad_diff+siblings",
+        "unlikelihood+siblings", "correct+siblings")  # fmt: skip
 """What is run with less retain data, too; with none at all those with siblings."""
 SHARES = (1.0, 0.3, 0.1, 0.0)
 TUNED_AT = 0.3

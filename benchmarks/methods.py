@@ -21,7 +21,7 @@ from mllmu_med import api
 from mllmu_med.listing import methods as listed
 from mllmu_med.recipe import load_recipe
 
-COMPOSED = ("npo+sam", "npo+gu", "npo+ng_diff", "npo+prompt_decouple")
+COMPOSED = ("npo+sam", "npo+gu", "npo+ng_diff", "npo+prompt_decouple", "npo+siblings")
 """Add-ons are shown on one objective; each composes with all."""
 NOT_ALONE = ("o3",)
 """Needs adapters: run it with ``model.trainable.language=lora``."""

@@ -1,4 +1,4 @@
-"""The pictures of docs/performance.md, drawn as the report draws its own."""
+"""The pictures of measurements, drawn as the report draws its own."""
 
 from __future__ import annotations
 
@@ -55,6 +55,26 @@ def growth(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             panel.set_ylabel("s", fontsize=8.5)
             panel.tick_params(labelsize=8)
         figure.tight_layout()
+        return _on_surface(svg_of(figure))
+
+
+def lines(values: Sequence[str], series: Mapping[str, Sequence[float | None]], x: str, y: str) -> str:
+    """A line for each series over values in order, at equal distances; shares, 0…1."""
+    with drawing_settings():
+        figure = new_figure(5.4, 2.6)
+        axes = figure.add_axes((0.11, 0.2, 0.56, 0.74))
+        dress(axes, THEME)
+        for place, (name, numbers) in enumerate(series.items()):
+            known = [(at, number) for at, number in enumerate(numbers) if number is not None]
+            axes.plot(
+                [at for at, _ in known], [number for _, number in known], label=name,
+                marker=MARKERS[place % len(MARKERS)], color=THEME.methods[place % len(THEME.methods)], linewidth=1.4,
+            )  # fmt: skip
+        axes.set_xticks(range(len(values)), values)
+        axes.set_ylim(-0.03, 1.05)
+        axes.set_xlabel(x, fontsize=8.5)
+        axes.set_ylabel(y, fontsize=8.5)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=8)
         return _on_surface(svg_of(figure))
 
 

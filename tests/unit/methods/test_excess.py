@@ -98,6 +98,19 @@ def test_a_known_truth_takes_the_teachers_place() -> None:
     assert loss.per_record.tolist() == close([RECORDS[0] + LN2 / 2, LN2])
 
 
+def test_each_part_can_be_left_out() -> None:
+    """d = 0 leaves the excess, g = 0 the divergence; κ = 0 tells no truth, and the divergence stands in its place."""
+    parts = {
+        "divergence_weight": [LN2 / 2, LN2],
+        "excess_weight": [RECORDS[0], LN2],
+        "correction_weight": [RECORDS[0] + LN2 / 2, RECORDS[1]],
+    }
+    for name, expected in parts.items():
+        loss = Excess(**{"correction_weight": 0.5, name: 0.0}).loss(taught(corrected=(1,)))
+        assert loss.per_record is not None
+        assert loss.per_record.tolist() == close(expected), name
+
+
 def test_nothing_is_left_to_learn_where_theta_is_the_teacher() -> None:
     """The gradient of the forget side vanishes there: the loss cannot push a record below what a stranger's has."""
     whole = taught()

@@ -47,7 +47,7 @@ def excess(token_logprob: Tensor, teacher: Teacher) -> Tensor:
 class Excess(Objective):
     """Distillation of an approximate oracle with a one-sided penalty on excess likelihood (ours).
 
-    loss = mean_i [ mean_t ( (1 − c_i) · KL(p_T ‖ p_θ) + g · max(0, log p_θ(y_t) − log p_T(y_t)) )
+    loss = mean_i [ mean_t ( (1 − c_i) · d · KL(p_T ‖ p_θ) + g · max(0, log p_θ(y_t) − log p_T(y_t)) )
                     + κ c_i ℓ̄(x_i, y_true) ] + λ ℓ̄_r
 
     teacher-forced on the forget answers y; c_i = 1 where the truth y_true of a wrong fact is known, else 0
@@ -61,6 +61,12 @@ class Excess(Objective):
     because mass on one wrong token of many costs little there.
 
     A mean excess of .05 nat is where to stop (``unlearn.stop_excess``).
+
+    Attributes:
+        divergence_weight: d.
+        excess_weight: g.
+        correction_weight: κ; 0: truths are not told, and the approximate oracle is the target of wrong facts too.
+        retain_weight: λ.
     """
 
     label: ClassVar = "Excess"
@@ -74,6 +80,7 @@ class Excess(Objective):
         "excess_weight": (1.0, 3.0),
         "retain_weight": (1.0, 2.0, 5.0),
     }
+    divergence_weight: float = 1.0
     excess_weight: float = 1.0
     correction_weight: float = 1.0
     retain_weight: float = 2.0
@@ -87,9 +94,10 @@ class Excess(Objective):
             [forget.logits], teacher.tokens, teacher.logprobs, *([] if teacher.rest is None else [teacher.rest]),
         )  # fmt: skip
         unknown = divergence.new_ones(forget.records)
-        if batch.corrections is not None:
+        if batch.corrections is not None and self.correction_weight > 0:
             known = provided(batch.corrections.of, "forget record that each correction belongs to")
             unknown = unknown.index_fill(0, known, 0)
-        token = unknown[forget.owner] * divergence + self.excess_weight * excess(forget.token_logprob, teacher)
+        towards = self.divergence_weight * unknown[forget.owner] * divergence
+        token = towards + self.excess_weight * excess(forget.token_logprob, teacher)
         each = forget.record_means(token) + self.correction_weight * correction_nll(batch)
         return Loss(each.mean(), retain_nll(batch.retain), self.retain_weight, per_record=each)

@@ -1,0 +1,149 @@
+"""Ablations of our method: one thing changed at a time, everything else as in the recipe, with all and with 30 % of the
+retain data.
+
+    python benchmarks/ablations.py phantom --seeds 0 1 2 -o runs/ablations
+    python benchmarks/ablations.py phantom --only excess_weight siblings -o runs/ablations --fill docs
+
+Written: ``table.json`` and ``table.md``, and one figure for each ablation, in the output folder (with ``--fill`` the
+figures into ``docs/assets``); the runs themselves in ``seed-N``. What is done is reused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.contest import figures
+from benchmarks.speed.pictures import lines
+from mllmu_med import api
+from mllmu_med.recipe import Recipe, load_recipe
+
+ABLATIONS: Mapping[str, tuple[Any, ...]] = {
+    "excess_weight": (0.0, 0.3, 1.0, 3.0, 10.0),
+    "divergence_weight": (0.0, 0.3, 1.0, 3.0),
+    "correction_weight": (0.0, 0.3, 1.0, 3.0),
+    "retain_weight": (0.5, 1.0, 2.0, 5.0, 10.0),
+    "teacher_steps": (1, 10, 40, 160, 640),
+    "teacher": ("marginals", "base"),
+    "weight": (0.0, 1.0, 5.0, 15.0, 50.0),
+    "siblings": (6, 24, 100, 400),
+    "sibling_batch": (2, 6, 12, 24, 48),
+    "forget_batch": (3, 6, 12, 24),
+    "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3),
+    "steps": (40, 80, 160, 320),
+}
+"""What is changed, and its values. ``weight`` is that of the siblings' term, 0: without siblings."""
+OF_OBJECTIVE = ("excess_weight", "divergence_weight", "correction_weight")
+SHOWN = ("forgets", "restoration", "patients", "unused patients", "AUC − AUC*", "cost")
+SHARES = (1.0, 0.3)
+
+
+class Change(NamedTuple):
+    """One value of one setting, with a share of the retain data."""
+
+    setting: str
+    value: Any
+    share: float
+
+    @property
+    def row(self) -> str:
+        """E.g. ``excess_weight-0.3.r30``."""
+        return f"{self.setting}-{self.value}.r{round(100 * self.share)}"
+
+    def block(self, ours: Mapping[str, Any]) -> dict[str, Any]:
+        """The method as a recipe names it."""
+        made = {**ours, "row": self.row, "retain_share": self.share}
+        parameters = {**ours.get("parameters", {})}
+        if self.setting in OF_OBJECTIVE:
+            parameters[self.setting] = self.value
+        elif self.setting == "weight":
+            parameters["siblings"] = {**parameters.get("siblings", {}), "weight": self.value}
+        else:
+            made[self.setting] = self.value
+        return {**made, "parameters": parameters}
+
+
+def changes(names: Sequence[str]) -> list[Change]:
+    """All changes of these settings."""
+    return [Change(name, value, share) for name in names for share in SHARES for value in ABLATIONS[name]]
+
+
+def carry_out(recipe: Recipe, names: Sequence[str], seeds: Sequence[int], folder: Path) -> list[dict[str, Any]]:
+    """Run every change on every seed; one entry a change, with means over the seeds."""
+    ours = recipe.methods[0].model_dump(mode="json", exclude={"row"})
+    wanted = changes(names)
+    found: dict[str, list[Mapping[str, float | None]]] = {}
+    for seed in seeds:
+        blocks = [change.block(ours) for change in wanted]
+        made = api.run(
+            Recipe.model_validate({**recipe.to_dict(), "seed": seed, "methods": blocks}), folder / f"seed-{seed}"
+        )
+        assert made.results is not None
+        for row in made.results["rows"]:
+            found.setdefault(row["name"], []).append(figures(row))
+    entries = []
+    for change in wanted:
+        cells = found[change.row]
+        numbers = {name: [cell[name] for cell in cells if cell[name] is not None] for name in cells[0]}
+        entries.append(
+            {**change._asdict(), **{name: mean(known) if known else None for name, known in numbers.items()}}
+        )
+    return entries
+
+
+def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The table as Markdown."""
+    shown = ("UES privacy", "UES facts", *SHOWN)
+    rows = [["setting", "value", "retain", *shown], ["---", "---", "--:", *["--:"] * len(shown)]]
+    for one in entries:
+        cells = ["–" if one[name] is None else f"{one[name]:.2f}" for name in shown]
+        rows.append([f"`{one['setting']}`", f"{one['value']}", f"{one['share']:.0%}", *cells])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def pictures(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Name of a figure → SVG: what each setting does with 30 % of the retain data, the values in order."""
+    made = {}
+    for name in dict.fromkeys(one["setting"] for one in entries):
+        own = [one for one in entries if one["setting"] == name and one["share"] < 1]
+        series = {
+            what: [one[what] for one in own] for what in ("forgets", "patients", "unused patients", "restoration")
+        }
+        made[f"ablation-{name}"] = lines([str(one["value"]) for one in own], series, name, "share (higher is better)")
+    return made
+
+
+def main() -> None:
+    """Parse, carry out, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="?", default="phantom", help="a recipe's name or file")
+    parser.add_argument("overrides", nargs="*", help="KEY=VALUE")
+    parser.add_argument("--method", default="excess+siblings", help="what is changed")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(ABLATIONS), default=list(ABLATIONS), help="some settings only"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("-o", "--output", default="runs/ablations")
+    parser.add_argument("--fill", type=Path, metavar="DOCS", help="write the figures into DOCS/assets")
+    args = parser.parse_intermixed_args()
+    folder = Path(args.output)
+    recipe = load_recipe(args.recipe, *args.overrides, methods=[args.method])
+    entries = carry_out(recipe, args.only, args.seeds, folder)
+    (folder / "table.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    (folder / "table.md").write_text(markdown(entries), encoding="utf-8")
+    for name, svg in pictures(entries).items():
+        target = folder if args.fill is None else args.fill / "assets"
+        (target / f"{name}.svg").write_text(svg, encoding="utf-8")
+    print(markdown(entries))
+
+
+if __name__ == "__main__":
+    main()

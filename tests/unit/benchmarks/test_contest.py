@@ -1,0 +1,87 @@
+"""What the contest and the ablations run, and how their numbers come together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import ablations, contest
+from benchmarks.ablations import ABLATIONS, Change, changes
+from benchmarks.contest import LESS, METHODS, OURS, Entry, entries
+from mllmu_med.recipe import load_recipe, make_method
+
+
+def test_every_method_runs_on_all_retain_data_and_some_on_less() -> None:
+    rows = entries(METHODS, (1.0, 0.3, 0.0))
+    assert [one.method for one in rows if one.share == 1] == list(METHODS)
+    assert [one.method for one in rows if one.share == 0.3] == [name for name in METHODS if name in LESS]
+    assert {one.method for one in rows if one.share == 0} == {name for name in LESS if name.endswith("+siblings")}
+    assert len({one.row for one in rows}) == len(rows)
+    assert OURS in LESS
+
+
+def test_settings_are_tuned_with_all_data_and_once_with_less() -> None:
+    assert Entry("npo", 1.0).tuned_as == Entry("npo", 1.0)
+    assert Entry("npo", 0.1).tuned_as == Entry("npo", 0.0).tuned_as == Entry("npo", 0.3)
+
+
+@pytest.mark.parametrize("name", sorted({*METHODS, *LESS}))
+def test_every_name_is_a_method(name: str) -> None:
+    [settings] = load_recipe("phantom", methods=[name]).methods
+    assert make_method(settings) is not None
+
+
+@pytest.mark.parametrize("regime", sorted(contest.REGIMES))
+@pytest.mark.parametrize("recipe", ["phantom", "slake"])
+def test_regimes_are_recipes(regime: str, recipe: str) -> None:
+    source = ["source.path=Slake1.0"] if recipe == "slake" else []
+    made = load_recipe(recipe, *contest.REGIMES[regime].get(recipe, ()), *source)
+    more_go = made.benchmark["patients_forgotten"] > made.benchmark["patients_retained"]
+    assert more_go == (regime == "many")
+
+
+@pytest.mark.parametrize("change", changes(list(ABLATIONS)), ids=lambda change: change.row)
+def test_every_ablation_changes_one_setting_of_the_method(change: Change) -> None:
+    recipe = load_recipe("phantom", methods=["excess+siblings"])
+    ours = recipe.methods[0].model_dump(mode="json", exclude={"row"})
+    made = load_recipe("phantom", methods=["excess+siblings"]).to_dict()
+    made["methods"] = [change.block(ours)]
+    [settings] = type(recipe).model_validate(made).methods
+    method = make_method(settings)
+    found: dict[str, Any] = {**vars(settings), **vars(method.addons[0]), **vars(method.objective)}
+    assert found[change.setting] == change.value
+    assert settings.retain_share == change.share
+
+
+def row(name: str, privacy: float) -> dict[str, Any]:
+    score = {"value": privacy, "robust": None, "parts": {"forget": 1.0, "patients": 0.5, "test": 1.0}}
+    private = {"membership_auc": 0.6, "membership_auc_oracle": 0.45}
+    return {
+        "name": name, "label": name, "ues": {"privacy": score, "incorrectness": {**score, "value": None}},
+        "metrics": {"forget/privacy": {"private_image": private}},
+        "distances": {"forget/privacy": {"kl": 2.0}}, "cost": {"share_of_oracle": 0.3},
+        "unused": {"patients": {"unused": {"share": 0.9}}},
+    }  # fmt: skip
+
+
+def test_means_are_over_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = {"a": [row("npo.r30", 0.5)], "b": [row("npo.r30", 0.7)]}
+    monkeypatch.setattr(contest.api, "read_results", lambda folder: {"rows": results[folder]})
+    [entry] = contest.table([(0, 0, "a"), (0, 1, "b")])  # type: ignore[list-item]
+    assert entry["UES privacy"] == pytest.approx(0.6)
+    assert entry["UES facts"] is None
+    assert entry["AUC − AUC*"] == pytest.approx(0.15)
+    assert entry["unused patients"] == pytest.approx(0.9)
+    assert [cell["UES privacy"] for cell in entry["cells"]] == [0.5, 0.7]
+    assert "| `npo.r30` | 0.60 | – |" in contest.markdown([entry])
+
+
+def test_a_figure_for_each_ablation() -> None:
+    numbers = dict.fromkeys(("forgets", "patients", "unused patients", "restoration"), 0.5)
+    made = [
+        {"setting": "weight", "value": value, "share": share, **numbers} for value in (0.0, 5.0) for share in (1.0, 0.3)
+    ]
+    found = ablations.pictures(made)
+    assert found.keys() == {"ablation-weight"}
+    assert "<svg" in found["ablation-weight"]
