@@ -13,6 +13,7 @@ from torch import nn
 from mllmu_med.errors import UsageError
 from mllmu_med.models.network import AnswerNetwork, unwrap
 from mllmu_med.models.quantised import quantised_weights
+from mllmu_med.models.quiet import no_renamed_attributes
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.seeding import derive
 
@@ -127,7 +128,7 @@ def _add_lora(vlm: VisionLanguageModel, groups: set[str], lora: Lora, seed: int)
         target_modules="^(" + "|".join(re.escape(t) for t in targets) + ")$",
         bias="none",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), no_renamed_attributes():
         torch.manual_seed(derive(seed, "lora"))
         vlm.model = get_peft_model(model, config)
     vlm.network = AnswerNetwork(vlm.model)

@@ -1,7 +1,8 @@
-"""Silence for transformers' own progress bars, which would be drawn across ours."""
+"""Silence for what other packages say across our own output, and nobody who runs a recipe can do anything about."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,3 +19,12 @@ def no_foreign_bars() -> Iterator[None]:
     finally:
         if before:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def no_renamed_attributes() -> Iterator[None]:
+    """Leave out the warning that PEFT, putting adapters on a model, asks transformers for an attribute by its old name
+    (PEFT 0.21, transformers 5.23)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield

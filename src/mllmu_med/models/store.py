@@ -15,7 +15,7 @@ from mllmu_med.models.guard_store import GUARD, load_guarded
 from mllmu_med.models.load import load_model
 from mllmu_med.models.network import AnswerNetwork
 from mllmu_med.models.quantised import quantise_language
-from mllmu_med.models.quiet import no_foreign_bars
+from mllmu_med.models.quiet import no_foreign_bars, no_renamed_attributes
 from mllmu_med.models.sharding import first_process, is_sharded, wait_for_all, whole
 from mllmu_med.models.vlm import VisionLanguageModel
 
@@ -128,7 +128,8 @@ def load_trained(
     _load_beside(vlm, path / BESIDE)
     if quantise is not None and trained_so:
         quantise_language(vlm, quantise)
-    vlm.model = PeftModel.from_pretrained(vlm.model, str(path / ADAPTER), use_safetensors=True)
+    with no_renamed_attributes():
+        vlm.model = PeftModel.from_pretrained(vlm.model, str(path / ADAPTER), use_safetensors=True)
     vlm.network = AnswerNetwork(vlm.model)
     if not (apart or trained_so):
         merge_adapter(vlm)

@@ -187,3 +187,11 @@ def test_the_table_shows_every_group(llava: VisionLanguageModel) -> None:
         ["frozen", "frozen", "full"],
     ]
     assert list(table.columns[3].cells)[:2] == ["0", "0"]
+
+
+def test_putting_adapters_on_says_nothing(
+    load_tiny: Callable[[str], VisionLanguageModel], recwarn: pytest.WarningsRecorder
+) -> None:
+    """PEFT asks for an attribute by its old name, and transformers would tell whoever runs a recipe."""
+    set_trainable(load_tiny("llava"), {"language": "lora"}, Lora(rank=2, alpha=4))
+    assert not [str(one.message) for one in recwarn if issubclass(one.category, FutureWarning)]
