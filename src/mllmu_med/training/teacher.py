@@ -30,6 +30,7 @@ TOP = 64
 """Tokens of which a probability is kept, the answer token among them."""
 
 _PASS = 64  # questions in one forward pass
+_Place = tuple[str, ...]
 
 
 class TeacherOutputs:
@@ -121,7 +122,8 @@ class Marginals:
     """How often each token stands at each place of answers of one kind.
 
     Private values are counted by themselves, class by class and from their own first token on, because an answer that
-    leaks them may hold them anywhere; other answers by the content they are about, or else by their question.
+    leaks them may hold them anywhere; other answers by the content they are about, or else by their question, or else,
+    where nothing of that kind was counted, as any answer with, or without, an image.
 
     Args:
         vlm: whose tokens; no output of the model is used.
@@ -136,8 +138,9 @@ class Marginals:
         counts: dict[tuple[str, ...], Counter[int]] = {}
         for sample in self.samples:
             tokens = self.vlm.prompts.answer_tokens(sample.answer)
-            for place, token in zip(_places(self.vlm, sample), tokens, strict=True):
-                counts.setdefault(place, Counter())[token] += 1
+            for places, token in zip(_places(self.vlm, sample), tokens, strict=True):
+                for place in places:
+                    counts.setdefault(place, Counter())[token] += 1
         return counts
 
     def outputs(self, forget: Sequence[Sample], wordings: Mapping[str, Sequence[Question]]) -> TeacherOutputs:
@@ -152,20 +155,22 @@ class Marginals:
         parts: list[dict[str, Tensor]] = []
         for sample in forget:
             tokens = self.vlm.prompts.answer_tokens(sample.answer)
-            logprobs = torch.stack([self._logprobs(place, vocabulary) for place in _places(self.vlm, sample)])
+            logprobs = torch.stack([self._logprobs(places, vocabulary) for places in _places(self.vlm, sample)])
             made = coarse(logprobs, torch.tensor(tokens))
             for question in wordings[sample.id]:
                 questions.append(question)
                 parts.append(made)
         return joined(questions, parts).to(self.vlm.device)
 
-    def _logprobs(self, place: tuple[str, ...], vocabulary: int) -> Tensor:
+    def _logprobs(self, places: Iterable[_Place], vocabulary: int) -> Tensor:
         """[V] (c(v) + D / V) / (n + D): c of n tokens counted, D of them different; uniform where nothing was.
+
+        Of the places, from the nearest on, the first at which something was counted decides.
 
         D / (n + D) is what the count leaves to tokens it has not seen (Witten and Bell 1991, method C): much among
         names, where nearly every token is new, next to nothing where an answer always goes on alike.
         """
-        counts = self._counts.get(place)
+        counts = next((self._counts[place] for place in places if place in self._counts), None)
         if counts is None:
             return torch.full((vocabulary,), -math.log(vocabulary))
         shares = torch.full((vocabulary,), len(counts) / vocabulary, dtype=torch.float64)
@@ -173,18 +178,19 @@ class Marginals:
         return (shares / (counts.total() + len(counts))).log().float()
 
 
-def _places(vlm: VisionLanguageModel, sample: Sample) -> Iterator[tuple[str, ...]]:
-    """The place of each answer token: class of the private value and number within it, or kind of answer and number."""
+def _places(vlm: VisionLanguageModel, sample: Sample) -> Iterator[tuple[_Place, ...]]:
+    """The place of each answer token, the nearest first: class of the private value and number within it; or kind of
+    answer and number, then number alone."""
     offsets = vlm.prompts.answer_offsets(sample.answer)
     private = span_weights(vlm.prompts, sample) or (0.0,) * len(offsets)
     kind = sample.content_type or sample.question
     within: Counter[int] = Counter()
     for number, (weight, (start, stop)) in enumerate(zip(private, offsets, strict=True)):
         if not weight:
-            yield kind, str(number)
+            yield ("kind", kind, str(number)), ("text" if sample.image_id is None else "image", str(number))
             continue
         which = next(i for i, span in enumerate(sample.spans) if start < span.end and stop > span.start)
-        yield "private", sample.spans[which].phi_class, str(within[which])
+        yield (("private", sample.spans[which].phi_class, str(within[which])),)
         within[which] += 1
 
 

@@ -93,6 +93,18 @@ def test_nothing_counted_is_uniform(model: VisionLanguageModel) -> None:
     assert found == pytest.approx([1 / vocabulary] * len(found))
 
 
+def test_an_unknown_kind_is_counted_as_any_answer_with_an_image(model: VisionLanguageModel) -> None:
+    asked = replace(FORGET[3], content_type="side", answer="yes")
+    other = replace(asked, id="o", content_type="count", answer="yes")
+    vocabulary = model.model.config.text_config.vocab_size
+    [near] = marginals(model, [other], [asked])
+    assert near == pytest.approx([ONCE] * len(near))
+    [far] = marginals(model, [replace(other, image_id=None)], [asked])
+    assert far == pytest.approx([1 / vocabulary] * len(far))
+    [own] = marginals(model, [other, replace(asked, id="s", answer="no")], [asked])
+    assert own[0] < near[0], "what its own kind says comes first"
+
+
 def test_private_values_are_counted_by_class_from_their_own_first_token_on(model: VisionLanguageModel) -> None:
     """A number in the middle of a leaking answer is compared with numbers, not with what stands at that place."""
     leak, other = FORGET[1], replace(FORGET[1], answer="MRN 771250", id="x")
