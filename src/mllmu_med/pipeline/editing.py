@@ -24,13 +24,14 @@ def make_edited(workshop: RequestWorkshop, method: Edit, settings: MethodSetting
     for, and those recorded. ``trainable_share`` is the share of the weights that changed, where the edit knows it.
 
     Raises:
-        UsageError: a retain budget, which stops a loop that an edit does not have.
+        UsageError: a rule that stops a loop, which an edit does not have.
     """
-    if settings.retain_budget is not None:
-        raise UsageError(
-            f"methods.{settings.row}: a retain budget ends a training early, and {method.label} is none; "
-            f"set methods.{settings.row}.retain_budget=null"
-        )
+    for what, name in (("retain budget", "retain_budget"), ("stopping rule", "stop_excess")):
+        if getattr(settings, name) is not None:
+            raise UsageError(
+                f"methods.{settings.row}: a {what} ends a training early, and {method.label} is none; "
+                f"set methods.{settings.row}.{name}=null"
+            )
     vlm = workshop.load(workshop.output / "models" / workshop.start)
     counts = workshop.trainable(vlm)
     loop, name = loop_settings(settings, settings.steps, log_every=5), workshop.step.name

@@ -87,6 +87,11 @@ def test_the_recipe_s_numbers_reach_the_edit(make: Callable[..., Any]) -> None:
     assert edit["nodes"] == sum(count for name, count in edit.items() if name.startswith("siblings_"))
 
 
-def test_a_retain_budget_is_refused_before_anything_is_loaded(make: Callable[..., Any]) -> None:
-    with pytest.raises(UsageError, match=r"methods\.lunar: a retain budget.*methods\.lunar\.retain_budget=null"):
-        make("lunar", "methods.lunar.retain_budget=0.02")
+@pytest.mark.parametrize(
+    ("what", "name", "value"), [("retain budget", "retain_budget", 0.02), ("stopping rule", "stop_excess", 0.05)]
+)
+def test_what_ends_a_training_is_refused_before_anything_is_loaded(
+    what: str, name: str, value: float, make: Callable[..., Any]
+) -> None:
+    with pytest.raises(UsageError, match=rf"methods\.lunar: a {what}.*methods\.lunar\.{name}=null"):
+        make("lunar", f"methods.lunar.{name}={value}")
