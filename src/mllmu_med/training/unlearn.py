@@ -63,6 +63,7 @@ def unlearn(
     taken: Mapping[str, Tensor] | None = None,
     teacher: TeacherOutputs | None = None,
     stop: StopSettings | None = None,
+    watches: Sequence[Watch] = (),
 ) -> TrainingLog:
     """Unlearn the forget samples in place.
 
@@ -82,6 +83,7 @@ def unlearn(
         teacher: an approximate oracle's outputs on the forget questions (:func:`forget_questions`), where
             ``settings.teacher`` is ``base`` and the method, or ``stop``, needs them.
         stop: ends the training once nothing is left to forget.
+        watches: further measurements, at entries of the curve; they are made first.
 
     Raises:
         UsageError: the method cannot work on these weights or data; the message says why.
@@ -143,7 +145,7 @@ def unlearn(
             for name, value in method.advance(_part(state, "method/"), scalars).items():
                 state[f"method/{name}"] = value
 
-        watches: list[Watch] = []
+        watches = list(watches)
         if stop is not None and teacher is not None:
             strangers = made_up_beside(forget, retain, settings.siblings, seed, first=settings.siblings)
             watches.append(

@@ -1,0 +1,35 @@
+"""Where the rule stops, and where one who sees the oracle would: on a tiny run, and as a table."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from benchmarks.stopping import markdown, watched
+from tests.unit.pipeline.conftest import finished, tiny
+
+__all__ = ["finished"]
+
+
+def test_both_ways_of_looking_are_measured_at_the_same_steps(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    recipe = tiny("unlearn.teacher_steps=2", "unlearn.siblings=4", "unlearn.steps=10", methods=["excess"])
+    found = watched(recipe, folder, 5)
+    assert [row["step"] for row in found["rows"]] == [5, 10]
+    for row in found["rows"]:
+        assert row["excess"] >= 0
+        assert row["KL from oracle"] > 0
+        assert 0 <= row["auc"] <= 1
+        assert 0 <= row["auc, held out"] <= 1
+    assert found["rate"] == recipe.methods[0].learning_rate
+
+
+def test_the_table_says_where_each_stops() -> None:
+    rows = [
+        {"step": step, "excess": 0.0, "auc": 0.5, "over oracle": 0.0, "auc, held out": 0.55, "KL from oracle": kl}
+        for step, kl in ((10, 3.0), (20, 2.5))
+    ]
+    one = {"method": "excess", "seed": 0, "rate": 1e-3, "rows": rows, "oracle's AUC": 0.5, "rule": 10, "oracle": 20}
+    line = markdown([one, {**one, "rule": None}]).splitlines()
+    assert line[2] == "| `excess` | 0 | 0.001 | 10 | 20 | 3.00 | 2.50 | +0.05 |"
+    assert line[3] == "| `excess` | 0 | 0.001 | never | 20 | – | 2.50 | – |"
