@@ -28,7 +28,7 @@ from tests.invariant.cases import mixed, own_inputs
 from tests.invariant.jobs import FORGET, RETAIN
 
 Load = Callable[[str], VisionLanguageModel]
-FEEDING = UnlearnSettings(forget_batch=3, retain_batch=4, branches=3, normals=2)
+FEEDING = UnlearnSettings(forget_batch=3, retain_batch=4, branches=3, normals=2, teacher="marginals", siblings=3)
 EVERY = Needs.RETAIN | Needs.REFERENCE_LOGPROB | Needs.RETAIN_REFERENCE | Needs.REFUSALS | Needs.NORMALS
 
 
@@ -264,16 +264,16 @@ def test_10_the_cache_of_references_holds_no_model(llava: VisionLanguageModel) -
 OBJECTIVES = [name for name in METHODS.names() if issubclass(METHODS.get(name), Objective)]
 GROUPS = {
     "retain": Needs.RETAIN, "refusals": Needs.REFUSALS, "normals": Needs.NORMALS, "alternates": Needs.ALTERNATES,
-    "anchors": Needs.ANCHORS,
+    "anchors": Needs.ANCHORS, "siblings": Needs.SIBLINGS,
 }  # fmt: skip
 OF_FORGET = {
     "reference_logprob": Needs.REFERENCE_LOGPROB, "reference_logits": Needs.FORGET_REFERENCE,
     "noised_logits": Needs.NOISED, "reinforced_logits": Needs.REINFORCED, "reference_layers": Needs.REFERENCE_LAYERS,
-    "level": Needs.HIERARCHY,
+    "level": Needs.HIERARCHY, "teacher": Needs.TEACHER,
 }  # fmt: skip
 THETA0 = (
     Needs.REFERENCE_LOGPROB | Needs.FORGET_REFERENCE | Needs.RETAIN_REFERENCE | Needs.NOISED | Needs.REINFORCED
-    | Needs.REFERENCE_LAYERS | Needs.OTHERS_LOGPROB | Needs.ANCHORS
+    | Needs.REFERENCE_LAYERS | Needs.OTHERS_LOGPROB | Needs.ANCHORS | Needs.SIBLINGS
 )  # fmt: skip
 
 
@@ -299,7 +299,10 @@ def test_10_a_method_gets_what_it_declares_and_nothing_else_is_computed(
     if batch.retain is not None:
         assert (batch.retain.reference_logits is not None) == (Needs.RETAIN_REFERENCE in needs)
     assert bool(filled) == bool(needs & THETA0), "θ0 is only asked where the method needs it"
-    whole = Needs.FORGET_REFERENCE | Needs.RETAIN_REFERENCE | Needs.NOISED | Needs.REINFORCED | Needs.ANCHORS
+    whole = (
+        Needs.FORGET_REFERENCE | Needs.RETAIN_REFERENCE | Needs.NOISED | Needs.REINFORCED | Needs.ANCHORS
+        | Needs.SIBLINGS
+    )  # fmt: skip
     assert any(filled) == bool(needs & whole), "and only its log-probabilities where these are enough"
 
 

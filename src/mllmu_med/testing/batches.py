@@ -105,7 +105,7 @@ def _answers(
 def teacher_of(logits: Tensor, target: Tensor) -> Teacher:
     """What an approximate oracle with these logits [K, V] is known by: five tokens of the nine, and the rest."""
     made = coarse(logits.log_softmax(-1), target, 5)
-    return Teacher(made["target"], made["tokens"], made["logprobs"], made["rest"])
+    return Teacher(made["target"], made["tokens"], made["logprobs"], made.get("rest"))
 
 
 def groups_of(batch: Batch) -> Iterator[tuple[str, Answers]]:

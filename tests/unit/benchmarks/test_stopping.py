@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import pytest
+
 from benchmarks.stopping import markdown, watched
-from tests.unit.pipeline.conftest import finished, tiny
-
-__all__ = ["finished"]
+from tests.unit.pipeline.conftest import tiny
 
 
-def test_both_ways_of_looking_are_measured_at_the_same_steps(finished: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+def test_both_ways_of_looking_are_measured_at_the_same_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLLMU_MED_CACHE", str(tmp_path / "cache"))
     recipe = tiny("unlearn.teacher_steps=2", "unlearn.siblings=4", "unlearn.steps=10", methods=["excess"])
-    found = watched(recipe, folder, 5)
+    found = watched(recipe, tmp_path / "run", 5)
     assert [row["step"] for row in found["rows"]] == [5, 10]
     for row in found["rows"]:
         assert row["excess"] >= 0
