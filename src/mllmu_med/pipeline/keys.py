@@ -81,7 +81,7 @@ class Keys:
         shared = {
             "seed", "forget_batch", "retain_batch", "retain_share", "teacher_steps", "teacher_rate", "siblings",
             "warmup", "phrasings", "requests", "branches", "precision", "clip", "betas", "weight_decay", "schedule",
-            "final_share", "gradient_accumulation",
+            "final_share", "gradient_accumulation", "gradient_checkpointing", "most_positions",
         }  # fmt: skip
         own = settings.model_dump(mode="json", include=shared)
         rate = self.recipe.learn.original.learning_rate

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.folders import read_json, write_json
 from mllmu_med.models.vlm import Question, VisionLanguageModel
@@ -26,7 +28,7 @@ from mllmu_med.training.checkpoints import Checkpoints
 from mllmu_med.training.examples import learning_questions
 from mllmu_med.training.feeding import UnlearnSettings, asked_in_training, usable_retain
 from mllmu_med.training.learn import answer_loss
-from mllmu_med.training.loop import optimise
+from mllmu_med.training.loop import forward_precision, optimise
 from mllmu_med.training.sampling import balanced
 from mllmu_med.training.siblings import made_up_beside
 from mllmu_med.training.teacher import TeacherOutputs, model_outputs
@@ -68,7 +70,9 @@ def taught(
         vlm = workshop.load(workshop.output / "models" / "base")
         workshop.trainable(vlm)
         records = train_teacher(vlm, workshop, settings, feeding, forget, checkpoints)
-        outputs = model_outputs(vlm, asked)
+        half = forward_precision(vlm, loop_settings(settings, 1).precision) == "bf16"
+        with torch.autocast(vlm.device.type, torch.bfloat16, enabled=half):  # as θ is computed while it learns from it
+            outputs = model_outputs(vlm, asked)
         save_file({name: value.cpu() for name, value in outputs.tensors.items()}, place / _TENSORS)
         write_json(place / _COUNTS, outputs.counts)
         return {"records": records}

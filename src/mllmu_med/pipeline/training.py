@@ -221,7 +221,7 @@ def _teacher(
 
     if not needs_base(method, settings):
         return None
-    where = checkpoints(workshop, f"{workshop.step.name}-teacher", key)
+    where = checkpoints(workshop, f"{workshop.step.name}/teacher", key)  # goes with the stage's own
     return taught(workshop, settings, feeding_of(settings), method.objective.rephrasings, where, folder)
 
 

@@ -54,7 +54,6 @@ class UnlearnSettings:
         teacher: the approximate oracle, for the methods that need one: ``base``, a model that the caller has trained
             (:func:`mllmu_med.training.teacher.model_outputs`), or ``marginals``, token frequencies of answers of the
             same kind.
-        teacher_steps, teacher_rate: the training of the ``base`` teacher on retain records.
         siblings: made-up patients, for the methods that need them.
         sibling_batch: questions about them, and beside wrong facts, per step.
         per_image: most questions of one image that are drawn side by side for a step.
@@ -73,8 +72,6 @@ class UnlearnSettings:
     reinforce_rate: float = 5e-4
     statistics_records: int = 128
     teacher: Literal["base", "marginals"] = "base"
-    teacher_steps: int = 40
-    teacher_rate: float | None = None
     siblings: int = 48
     sibling_batch: int = 8
     per_image: int = 1

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.made_up.patients import made_up_patients
+from mllmu_med.methods.chunked import LARGEST
 from mllmu_med.methods.interface import Teacher
 from mllmu_med.models.anatomy import model_facts
 from mllmu_med.models.rows import chunk_rows
@@ -101,7 +102,7 @@ def model_outputs(vlm: VisionLanguageModel, questions: Iterable[Question], *, br
     with bar("approximate oracle", len(asked)) as progress:
         for chunk in chunk_rows(rows, _PASS):
             hidden, layout = vlm.hidden(chunk)
-            made = coarse(vlm.logits(hidden).log_softmax(-1), layout.target)
+            made = _coarse_of(vlm, hidden, layout.target)
             counts = [len(branch.answer) for row in chunk for branch in row.branches]
             for number, place in enumerate(order[done : done + len(counts)]):
                 start = sum(counts[:number])
@@ -109,6 +110,16 @@ def model_outputs(vlm: VisionLanguageModel, questions: Iterable[Question], *, br
             done += len(counts)
             progress.advance(len(counts))
     return joined(asked, found)
+
+
+def _coarse_of(vlm: VisionLanguageModel, hidden: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """From hidden states [K, H]; of a large vocabulary a part at a time: all logits at once would be too many."""
+    most = max(1, LARGEST // model_facts(vlm).vocabulary)
+    parts = [
+        coarse(vlm.logits(some).float().log_softmax(-1), its)
+        for some, its in zip(torch.split(hidden, most), torch.split(target, most), strict=True)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def joined(questions: Sequence[Question], parts: Sequence[Mapping[str, Tensor]]) -> TeacherOutputs:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from mllmu_med.benchmark.sample import Subset
+from mllmu_med.errors import Interrupted
 from mllmu_med.folders import read_manifest
 from mllmu_med.models.vlm import Question
 from mllmu_med.pipeline import run, teaching
 from mllmu_med.pipeline.stages import all_stages
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe
+from mllmu_med.training import loop
 from mllmu_med.training.feeding import usable_retain
 from tests.unit.pipeline.conftest import tiny
 
@@ -124,3 +126,33 @@ def test_the_stage_waits_for_the_base_where_it_uses_it(tmp_path: Path) -> None:
     assert "base" in needs["excess"]
     assert "base" not in needs["counted"]
     assert "base" not in needs["npo"]
+
+
+def test_adapters_on_weights_of_half_precision(folder: Path) -> None:
+    """As recipes of real checkpoints have it: the approximate oracle is an adapter on the base, computed as θ is."""
+    half = ["model.dtype=bfloat16", "unlearn.precision=bfloat16", "model.trainable.language=lora"]
+    learn = [f"learn.{stage}.trainable.language=full" for stage in ("base", "original", "oracle")]
+    facts = unlearnt(folder, recipe("excess+siblings", overrides=[*half, *learn]), "excess+siblings")
+    assert facts["training"]["steps"] == 2
+    assert all(entry["loss"] > 0 for entry in facts["training"]["curve"])
+
+
+def test_an_interrupted_one_is_gone_on_with_and_leaves_nothing(
+    folder: Path, learnt: list[list[Question]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped behind its checkpoint; the same command takes the steps that are left, and the weights are those of a run
+    that nothing stopped."""
+    overrides = ["unlearn.teacher_steps=20", "unlearn.checkpoint_every=10"]
+    agreed = loop.agreed
+    monkeypatch.setattr(loop, "agreed", lambda *given: len(learnt) == 10 or agreed(*given))
+    with pytest.raises(Interrupted, match="step 10 of 20"):
+        unlearnt(folder, recipe("excess", overrides=overrides), "excess")
+    monkeypatch.setattr(loop, "agreed", agreed)
+    stopped = unlearnt(folder, recipe("excess", overrides=overrides), "excess")
+    assert len(learnt) == 20
+    assert not list((folder / "models").glob(".checkpoint*"))
+    monkeypatch.setenv("MLLMU_MED_CACHE", str(folder / "another"))
+    again = {"name": "excess", "row": "again"}
+    whole = unlearnt(folder, recipe(again, overrides=overrides), "again")
+    assert len(learnt) == 40
+    assert stopped["files"] == whole["files"]
