@@ -125,12 +125,15 @@ class Teacher(NamedTuple):
         tokens: [K, k] tokens, different ones, the answer token among them.
         logprobs: [K, k] theirs.
         rest: [K] logarithm of the probability that all other tokens share; None where k = V and there are none.
+        stranger: [K] mean log-probability that θ0 gives such tokens of a stranger's answer, +∞ where there is no such
+            mean; None where θ0 was not asked about any.
     """
 
     target: Tensor
     tokens: Tensor
     logprobs: Tensor
     rest: Tensor | None
+    stranger: Tensor | None = None
 
 
 @dataclass(frozen=True)

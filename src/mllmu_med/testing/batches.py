@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -103,9 +104,12 @@ def _answers(
 
 
 def teacher_of(logits: Tensor, target: Tensor) -> Teacher:
-    """What an approximate oracle with these logits [K, V] is known by: five tokens of the nine, and the rest."""
+    """What an approximate oracle with these logits [K, V] is known by: five tokens of the nine, and the rest; of every
+    other token also what a stranger's is like."""
     made = coarse(logits.log_softmax(-1), target, 5)
-    return Teacher(made["target"], made["tokens"], made["logprobs"], made.get("rest"))
+    stranger = torch.full_like(made["target"], math.inf)
+    stranger[::2] = made["target"][::2] - 0.5
+    return Teacher(made["target"], made["tokens"], made["logprobs"], made.get("rest"), stranger)
 
 
 def groups_of(batch: Batch) -> Iterator[tuple[str, Answers]]:
@@ -129,8 +133,8 @@ def each_token(answers: Answers, pick: Tensor, **other: Any) -> Answers:
         value = getattr(answers, name)
         changes[name] = None if value is None else value[pick]
     if answers.teacher is not None:
-        target, tokens, logprobs, rest = answers.teacher
-        changes["teacher"] = Teacher(target[pick], tokens[pick], logprobs[pick], None if rest is None else rest[pick])
+        taken = {name: value[pick] for name, value in answers.teacher._asdict().items() if value is not None}
+        changes["teacher"] = answers.teacher._replace(**taken)
     for name in ("layers", "reference_layers"):
         held = getattr(answers, name)
         changes[name] = None if held is None else {layer: states[pick] for layer, states in held.items()}

@@ -54,12 +54,17 @@ def span_weights(prompts: PromptFormat, sample: Sample) -> tuple[float, ...] | N
     With these weights a leak-in-answer record loses its private values and keeps its clinical part. The end token has
     weight 0: that the answer ends is nothing private.
     """
-    if not sample.spans:
-        return None
-    offsets = prompts.answer_offsets(sample.answer)
-    hit = [any(start < span.end and stop > span.start for span in sample.spans) for start, stop in offsets]
-    hit = [inside and stop > start for inside, (start, stop) in zip(hit, offsets, strict=True)]
-    return tuple(float(inside) for inside in hit) if any(hit) else None
+    hit = [which is not None for which in spans_of_tokens(prompts, sample)]
+    return tuple(map(float, hit)) if any(hit) else None
+
+
+def spans_of_tokens(prompts: PromptFormat, sample: Sample) -> list[int | None]:
+    """For each answer token, the end token too, the first private span that it overlaps, as index; None: no span."""
+    spans = list(enumerate(sample.spans))
+    return [
+        next((which for which, span in spans if stop > start and start < span.end and stop > span.start), None)
+        for start, stop in prompts.answer_offsets(sample.answer)
+    ]
 
 
 def corpus(samples: Sequence[Sample], seed: int, *, emphasis: int = 3) -> list[str]:

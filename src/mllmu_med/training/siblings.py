@@ -6,7 +6,7 @@ what θ0 says of them, keep them (docs/explanation/siblings.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mllmu_med.benchmark.sample import Sample, Stratum
 from mllmu_med.errors import UsageError
@@ -14,6 +14,7 @@ from mllmu_med.evaluation.normalise import holds_phrase, short_words
 from mllmu_med.evaluation.spans import tells
 from mllmu_med.made_up.beside import Beside, other_facts_asked
 from mllmu_med.made_up.patients import RealValues, made_up_patients
+from mllmu_med.made_up.replacing import PEOPLE
 from mllmu_med.models.generation import Prompt, generate
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.seeding import rng
@@ -25,14 +26,19 @@ LONGEST = 48
 def sibling_questions(
     vlm: VisionLanguageModel, forget: Sequence[Sample], retain: Sequence[Sample], count: int, seed: int
 ) -> list[list[Question]]:
-    """Anchors by stratum, none empty: made-up patients asked about images, the same by name without an image, and
-    prompts beside the wrong facts with θ0's own answers. Whole answers count: none has weights. ``vlm`` still is θ0.
+    """Anchors by stratum, none empty. Whole answers count: none has weights. ``vlm`` still is θ0.
 
-    Every sample of a made-up patient (:func:`made_up_beside`) is asked in its own wording and in one phrasing. Beside
-    the wrong facts (:func:`~mllmu_med.made_up.beside.other_facts_asked`) there are as many prompts as
-    made-up patients have questions about images, and at least ``count``. All prompts are put to θ0 first: an anchor is
-    left out where its greedy answer tells a value of the forget samples (there it must not be held), or gives the wrong
-    answer that the prompt was made from or one of a wrong rule of that kind.
+    - Made-up patients (:func:`made_up_beside`) asked about images, every sample in its own wording and in one phrasing,
+      along their made-up answer and along θ0's own: what it says of strangers is made of patients whom it remembers,
+      and holding it there keeps those patients.
+    - The same by name, without an image.
+    - Prompts beside the wrong facts (:func:`~mllmu_med.made_up.beside.other_facts_asked`) with θ0's own answers; as
+      many as made-up patients have questions about images, and at least ``count``.
+    - The questions by name with the name that θ0 gave of the made-up patient's image, and what it answers to them.
+
+    All prompts are put to θ0 first: an anchor is left out where its greedy answer tells a value of the forget samples
+    (there it must not be held), or gives the wrong answer that the prompt was made from or one of a wrong rule of that
+    kind.
 
     Args:
         forget: all samples to be forgotten.
@@ -43,21 +49,40 @@ def sibling_questions(
         UsageError: nothing can be made.
     """
     samples = made_up_beside(forget, retain, count, seed)
-    asked = [
-        Question(sample.image_id, wording, sample.answer)
-        for sample in samples
-        for wording in _two_wordings(sample, seed)
-    ]
-    about_images = sum(question.image is not None for question in asked)
+    asked = [(sample, wording) for sample in samples for wording in _two_wordings(sample, seed)]
+    about_images = sum(sample.image_id is not None for sample, _ in asked)
     beside = other_facts_asked(forget, _images_of_nobody(forget, retain), max(count, about_images), seed)
-    anchors = _held(vlm, forget, asked, beside)
-    if not anchors:
+    prompts = [Prompt(sample.image_id, wording) for sample, wording in asked]
+    prompts += [Prompt(one.image, one.question) for one in beside]
+    said = _said(vlm, forget, prompts)
+    patients = [
+        Question(sample.image_id, wording, answer)
+        for sample, wording in asked
+        if (own := said[sample.image_id, wording]) is not None
+        for answer in (sample.answer, own)
+        if answer
+    ]
+    facts = [
+        Question(one.image, one.question, text)
+        for one in beside
+        if (text := said[one.image, one.question]) and not any(_gives(text, w) for w in _wrong_answers(one, forget))
+    ]
+    by_name = sorted(_asked_on(asked, said))
+    told = _said(vlm, forget, [Prompt(None, question) for question in by_name])
+    strata = [
+        [q for q in patients if q.image is not None],
+        [q for q in patients if q.image is None],
+        facts,
+        [Question(None, question, text) for question in by_name if (text := told[None, question])],
+    ]
+    strata = [list(dict.fromkeys(stratum)) for stratum in strata if stratum]
+    if not strata:
         raise UsageError(
             f"no siblings can be made of the {len(forget)} forget samples: there is no private value of a known format "
             "or with three digits, no wrong fact that can be asked about something else, or θ0 tells what is to be "
             "forgotten to all such questions"
         )
-    return anchors
+    return strata
 
 
 def made_up_beside(
@@ -86,23 +111,40 @@ def _two_wordings(sample: Sample, seed: int) -> list[str]:
     return [sample.question, *drawn]
 
 
-def _held(
-    vlm: VisionLanguageModel, forget: Sequence[Sample], asked: Sequence[Question], beside: Sequence[Beside]
-) -> list[list[Question]]:
-    """The strata of the anchors at which θ0 says nothing that is to be forgotten; none is empty."""
-    prompts = [Prompt(question.image, question.question) for question in asked]
-    prompts += [Prompt(one.image, one.question) for one in beside]
-    said = [answer.text for answer in generate(vlm, prompts, max_new_tokens=LONGEST, batch=128)]
-    told = RealValues(forget).told_in(said)
-    free = [not any(tells(text, value.value) for value in told) for text in said]
-    patients = [question for question, is_free in zip(asked, free, strict=False) if is_free]
-    facts = [
-        Question(one.image, one.question, text)
-        for one, text, is_free in zip(beside, said[len(asked) :], free[len(asked) :], strict=True)
-        if is_free and text and not any(_gives(text, wrong) for wrong in _wrong_answers(one, forget))
-    ]
-    strata = [[q for q in patients if q.image is not None], [q for q in patients if q.image is None], facts]
-    return [stratum for stratum in strata if stratum]
+def _said(
+    vlm: VisionLanguageModel, forget: Sequence[Sample], prompts: Sequence[Prompt]
+) -> dict[tuple[str | None, str], str | None]:
+    """(image, question) → θ0's greedy answer; None where it, or the question, tells a value of the forget samples."""
+    asked = list(dict.fromkeys(prompts))
+    said = [answer.text for answer in generate(vlm, asked, max_new_tokens=LONGEST, batch=128)]
+    told = RealValues(forget).told_in([*said, *(prompt.question for prompt in asked)])
+
+    def free(prompt: Prompt, text: str) -> bool:
+        return not any(tells(text, one.value) or tells(prompt.question, one.value) for one in told)
+
+    return {
+        (prompt.image, prompt.question): text if free(prompt, text) else None
+        for prompt, text in zip(asked, said, strict=True)
+    }
+
+
+def _asked_on(asked: Sequence[tuple[Sample, str]], said: Mapping[tuple[str | None, str], str | None]) -> set[str]:
+    """Questions by name about those whom θ0 named when it was asked for the name of a made-up patient."""
+    named: dict[str, list[tuple[str, str]]] = {}
+    for sample, wording in asked:
+        if sample.image_id is not None and len(sample.spans) == 1 and sample.spans[0].phi_class in PEOPLE:
+            span, text = sample.spans[0], said[sample.image_id, wording] or ""
+            before, behind = sample.answer[: span.start], sample.answer[span.end :]
+            given = text.removeprefix(before).removesuffix(behind)
+            if given and before + given + behind == text:  # else it answered in another form, and where is the name?
+                named.setdefault(sample.group, []).append((span.value, given))
+    return {
+        wording.replace(name, given)
+        for sample, wording in asked
+        if sample.image_id is None
+        for name, given in named.get(sample.group, ())
+        if name in wording
+    }
 
 
 def _wrong_answers(prompt: Beside, forget: Sequence[Sample]) -> set[str]:

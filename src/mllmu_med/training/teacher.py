@@ -24,7 +24,7 @@ from mllmu_med.models.anatomy import model_facts
 from mllmu_med.models.rows import chunk_rows
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.progress import bar
-from mllmu_med.training.examples import span_weights
+from mllmu_med.training.examples import spans_of_tokens
 from mllmu_med.training.feeding import UnlearnSettings
 
 TOP = 64
@@ -40,15 +40,15 @@ class TeacherOutputs:
     Args:
         questions: different ones, in the order of ``tensors``; weights do not matter.
         counts: answer tokens of each.
-        tensors: ``target`` [K], ``tokens`` [K, k], ``logprobs`` [K, k] and, unless k = V, ``rest`` [K]; see
-            :class:`~mllmu_med.methods.interface.Teacher`.
+        tensors: ``target`` [K], ``tokens`` [K, k], ``logprobs`` [K, k] and, unless k = V, ``rest`` [K], and possibly
+            ``stranger`` [K]; see :class:`~mllmu_med.methods.interface.Teacher`.
     """
 
     def __init__(self, questions: Sequence[Question], counts: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
-        self.counts, self.tensors = list(counts), dict(tensors)
+        self.questions, self.counts, self.tensors = list(questions), list(counts), dict(tensors)
         self._places: dict[tuple[str | None, str, str], tuple[int, int]] = {}
         start = 0
-        for question, count in zip(questions, counts, strict=True):
+        for question, count in zip(self.questions, self.counts, strict=True):
             self._places[question[:3]] = start, start + count
             start += count
 
@@ -63,8 +63,12 @@ class TeacherOutputs:
         def taken(name: str) -> Tensor:
             return torch.cat([self.tensors[name][start:stop] for start, stop in places])
 
-        rest = taken("rest") if "rest" in self.tensors else None
-        return Teacher(taken("target"), taken("tokens"), taken("logprobs"), rest)
+        rest, stranger = (taken(name) if name in self.tensors else None for name in ("rest", "stranger"))
+        return Teacher(taken("target"), taken("tokens"), taken("logprobs"), rest, stranger)
+
+    def place(self, question: Question) -> slice:
+        """Where the question's answer tokens stand in the tensors."""
+        return slice(*self._places[question[:3]])
 
     def to(self, device: torch.device) -> TeacherOutputs:
         """The same on a device."""
@@ -192,15 +196,12 @@ class Marginals:
 def _places(vlm: VisionLanguageModel, sample: Sample) -> Iterator[tuple[_Place, ...]]:
     """The place of each answer token, the nearest first: class of the private value and number within it; or kind of
     answer and number, then number alone."""
-    offsets = vlm.prompts.answer_offsets(sample.answer)
-    private = span_weights(vlm.prompts, sample) or (0.0,) * len(offsets)
     kind = sample.content_type or sample.question
     within: Counter[int] = Counter()
-    for number, (weight, (start, stop)) in enumerate(zip(private, offsets, strict=True)):
-        if not weight:
+    for number, which in enumerate(spans_of_tokens(vlm.prompts, sample)):
+        if which is None:
             yield ("kind", kind, str(number)), ("text" if sample.image_id is None else "image", str(number))
             continue
-        which = next(i for i, span in enumerate(sample.spans) if start < span.end and stop > span.start)
         yield (("private", sample.spans[which].phi_class, str(within[which])),)
         within[which] += 1
 

@@ -43,8 +43,12 @@ from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.siblings import made_up_beside
 from mllmu_med.training.statistics import gradient_statistics
 from mllmu_med.training.stopping import ExcessStop, StopSettings
+from mllmu_med.training.strangers import stranger_levels, with_strangers
 from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
 from mllmu_med.training.watching import Watch
+
+_STRANGERS = 64
+"""Made-up patients by whom what θ0 says of strangers is measured, at most."""
 
 
 def unlearn(
@@ -121,6 +125,9 @@ def unlearn(
             references = make_references(vlm, method, pairs, feeder, loop, settings, parameters, seed)
             if Needs.TEACHER in needs:
                 teacher = made_teacher(vlm, method, forget, retain, settings, seed, teacher)
+                strangers = made_up_beside(forget, retain, min(_STRANGERS, settings.siblings), seed)
+                asked = forget_questions(vlm, forget, settings, method.objective.rephrasings)
+                teacher = with_strangers(teacher, vlm, forget, asked, stranger_levels(vlm, strangers))
                 references = replace(references, teacher=teacher)
         own = method.start(facts, torch_rng(seed, "method"))
         state = {f"method/{name}": value.to(vlm.device) for name, value in own.items()}
@@ -204,10 +211,11 @@ def make_references(
             cache.fill([q for found in others.values() for q in found], hidden=False)
     if Needs.ANCHORS in needs:
         cache.fill([q for found in pairs.anchors.values() for q in found], hidden=True)
+    steps = range(loop.steps * loop.accumulation)
     if Needs.SIBLINGS in needs:
-        cache.fill(feeder.siblings, hidden=True)
+        seen = dict.fromkeys(i for step in steps for i in feeder.siblings_of(step))
+        cache.fill([feeder.siblings[i] for i in seen], hidden=True, among=feeder.siblings)
     if (Needs.RETAIN_REFERENCE in needs or kept) and feeder.retain:
-        steps = range(loop.steps * loop.accumulation)
         seen = dict.fromkeys(i for step in steps for i in feeder.retain_of(step))
         drawn = [feeder.retain[i] for i in seen]
         cache.fill(drawn, hidden=Needs.RETAIN_REFERENCE in needs, layers=kept, among=feeder.retain)

@@ -82,6 +82,19 @@ def test_excess_is_one_sided() -> None:
     assert excess(answers(logits_of(FORGET)).token_logprob, TEACHER).tolist() == close(list(OVER))
 
 
+def test_where_strangers_are_less_likely_than_the_teacher_says_they_are_the_ceiling() -> None:
+    """1/2 against 1/8, not 1/4; 1/4 against 1/2; 1/8 against 1/4, where strangers would be likelier."""
+    stranger = torch.tensor([1 / 8, math.inf, 1 / 2], dtype=torch.float64).log()
+    beside = TEACHER._replace(stranger=stranger)
+    assert excess(answers(logits_of(FORGET)).token_logprob, beside).tolist() == close([2 * LN2, 0.0, 0.0])
+    whole = taught()
+    whole = whole._replace(forget=replace(whole.forget, teacher=beside))
+    for as_strangers, own in ((True, LN2), (False, LN2 / 2)):
+        loss = Excess(as_strangers=as_strangers).loss(whole)
+        assert loss.per_record is not None
+        assert loss.per_record.tolist() == close([RECORDS[0] + own, RECORDS[1]])
+
+
 def test_excess_by_hand() -> None:
     """Record 0: mean KL + g/2 · ln 2 with g = 2; record 1: its KL; λ = 3: + 3 ln 2."""
     loss = Excess(excess_weight=2.0, retain_weight=3.0).loss(taught())

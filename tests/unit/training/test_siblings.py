@@ -11,7 +11,7 @@ from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
 from mllmu_med.evaluation.spans import tells
 from mllmu_med.models.generation import Prompt, generate
-from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training import siblings
 from mllmu_med.training.siblings import made_up_beside, sibling_questions
 from tests.invariant.jobs import FORGET as JOBS
@@ -64,14 +64,42 @@ def test_every_sample_is_asked_in_two_wordings_and_further_patients_are_others(
     found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
     made = made_up_beside(FORGET, RETAIN, COUNT, seed=1)
     asked = {(q.image, q.question, q.answer) for stratum in found[:2] for q in stratum}
-    assert asked == {(s.image_id, text, s.answer) for s in made for text in (s.question, *s.phrasings)}
+    assert asked == {
+        (s.image_id, text, answer) for s in made for text in (s.question, *s.phrasings) for answer in (s.answer, "none")
+    }, "along the made-up answer and along θ0's own"
     further = [s for s in made_up_beside(FORGET, RETAIN, COUNT, seed=1, first=COUNT) if s.image_id is not None]
     assert further
     assert not {s.answer for s in further} & {q.answer for stratum in found for q in stratum}
     many = [replace(s, phrasings=("a " + s.question, "b " + s.question)) for s in FORGET]
     drawn = sibling_questions(llava, many, RETAIN, 40, seed=1)[0]
     assert {q.question[:2] for q in drawn} >= {"a ", "b "}
-    assert len(drawn) == 2 * sum(s.image_id is not None for s in made_up_beside(many, RETAIN, 40, seed=1))
+    prompts = {(q.image, q.question) for q in drawn}
+    made_up = [q for q in drawn if q.answer != "none"]
+    assert len(drawn) == len(made_up) + len(prompts), "images come again, and with them the prompts"
+    assert len(made_up) == 2 * sum(s.image_id is not None for s in made_up_beside(many, RETAIN, 40, seed=1))
+
+
+def test_whom_theta0_names_is_asked_about_by_name(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the form of the forget sample's answer, for where else would the name stand? Nobody who is to be forgotten."""
+
+    patient = [*(replace(s, group="p", patient_id="p") for s in FORGET[:3]), FORGET[3]]
+
+    def by_name(said: str, name: str) -> tuple[set[str], list[Question]]:
+        asked = answering(lambda p: said if p.image is not None and "Who" in p.question else "none", monkeypatch)
+        found = sibling_questions(llava, patient, RETAIN, COUNT, seed=1)
+        return {p.question for p in asked if p.image is None and name in p.question}, found[-1]
+
+    asked, anchors = by_name("chest X-ray of Olga Petrova", "Olga Petrova")
+    assert asked == {"Phone of Olga Petrova?", "Please: Phone of Olga Petrova?"}
+    assert [(q.image, q.question, q.answer) for q in anchors] == [(None, text, "none") for text in sorted(asked)]
+    for said, name in (
+        ("Olga Petrova", "Olga"),
+        ("chest X-ray of ", "Phone of ?"),
+        ("chest X-ray of LOPEZ, MARIA", "LOPEZ"),
+    ):
+        asked, anchors = by_name(said, name)
+        assert not [q for q in anchors if name in q.question], said
+        assert not asked or name == "LOPEZ"
 
 
 def test_where_theta0_tells_what_is_to_be_forgotten_it_is_not_held(

@@ -39,15 +39,19 @@ def teacher_kl(logits: Tensor, tokens: Tensor, logprobs: Tensor, rest: Tensor | 
 
 
 def excess(token_logprob: Tensor, teacher: Teacher) -> Tensor:
-    """[K] max(0, log p_θ(y_t) − log p_T(y_t)), nats: what θ knows of an answer token beyond the approximate oracle."""
-    return relu(token_logprob - teacher.target)
+    """[K] max(0, log p_θ(y_t) − min(log p_T(y_t), s_t)), nats: what θ knows of an answer token that it should not.
+
+    s_t is what θ0 says of strangers (``teacher.stranger``); without it the approximate oracle alone counts.
+    """
+    ceiling = teacher.target if teacher.stranger is None else torch.minimum(teacher.target, teacher.stranger)
+    return relu(token_logprob - ceiling)
 
 
 @dataclass(frozen=True)
 class Excess(Objective):
     """Distillation of an approximate oracle with a one-sided penalty on excess likelihood (ours).
 
-    loss = mean_i [ mean_t ( (1 − c_i) · d · KL(p_T ‖ p_θ) + g · max(0, log p_θ(y_t) − log p_T(y_t)) )
+    loss = mean_i [ mean_t ( (1 − c_i) · d · KL(p_T ‖ p_θ) + g · max(0, log p_θ(y_t) − min(log p_T(y_t), s_t)) )
                     + κ c_i ℓ̄(x_i, y_true) ] + λ ℓ̄_r
 
     teacher-forced on the forget answers y; c_i = 1 where the truth y_true of a wrong fact is known, else 0
@@ -60,13 +64,19 @@ class Excess(Objective):
     below those of strangers, which would be a trace, too. With a KL alone the last tenth of a memorised answer stays,
     because mass on one wrong token of many costs little there.
 
-    A mean excess of .05 nat is where to stop (``unlearn.stop_excess``).
+    A model that has memorised patients is sure of strangers too, and wrong: T makes their values far likelier. A
+    forgotten patient answered with T's uncertainty would stand out as likelier than anybody else. s_t, the mean
+    log-probability that θ0 gives such tokens of made-up strangers, is the ceiling where it is lower; ∞ beside wrong
+    facts, which have no strangers.
+
+    A mean excess of .05 nat over T is where to stop (``unlearn.stop_excess``).
 
     Attributes:
         divergence_weight: d.
         excess_weight: g.
         correction_weight: κ; 0: truths are not told, and the approximate oracle is the target of wrong facts too.
         retain_weight: λ.
+        as_strangers: false: s_t = ∞.
     """
 
     label: ClassVar = "Excess"
@@ -84,11 +94,14 @@ class Excess(Objective):
     excess_weight: float = 1.0
     correction_weight: float = 1.0
     retain_weight: float = 2.0
+    as_strangers: bool = True
 
     def loss(self, batch: Batch) -> Loss:
         """KL from the teacher and excess on forget, NLL of known truths, λ · mean NLL of retain."""
         forget = batch.forget
         teacher = provided(forget.teacher, "approximate oracle")
+        if not self.as_strangers:
+            teacher = teacher._replace(stranger=None)
         divergence = each_token(
             lambda logits, tokens, logprobs, *rest: teacher_kl(logits, tokens, logprobs, rest[0] if rest else None),
             [forget.logits], teacher.tokens, teacher.logprobs, *([] if teacher.rest is None else [teacher.rest]),
