@@ -34,6 +34,12 @@ REGIMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """``few`` patients go and many stay, as the recipes have it; ``many`` go and few stay."""
 
+BUDGET = ("unlearn.steps=200", "unlearn.forget_batch=12", "unlearn.retain_batch=20", "unlearn.siblings=200")
+"""Answers that every method sees: 200 steps of 12 + 20, a third of the oracle's."""
+WITH_SIBLINGS: Mapping[str, int] = {"retain_batch": 8, "sibling_batch": 12}
+LESS_WITH_SIBLINGS: Mapping[str, int] = {"retain_batch": 8, "sibling_batch": 24}
+"""Siblings take their place among the 20; where retain data is short there are more of them, and the cost says so."""
+
 OURS = "excess+siblings"
 METHODS = (
     "filter", "ga", "grad_diff", "kl_min", "idk", "llmu", "npo", "sim_npo", "alt_po", "unlikelihood", "rmu",
@@ -60,6 +66,14 @@ class Entry(NamedTuple):
         return f"{self.method}.r{round(100 * self.share)}"
 
     @property
+    def block(self) -> dict[str, Any]:
+        """The method as a recipe names it."""
+        made: dict[str, Any] = {"name": self.method, "row": self.row, "retain_share": self.share}
+        if self.method.endswith("+siblings"):
+            made |= WITH_SIBLINGS if self.share == 1 else LESS_WITH_SIBLINGS
+        return made
+
+    @property
     def tuned_as(self) -> Entry:
         """Whose settings it takes."""
         return self._replace(share=1.0 if self.share == 1 else TUNED_AT)
@@ -80,8 +94,7 @@ def tuned(recipe: Recipe, wanted: Sequence[Entry], folder: Path, trials: int) ->
     rows = list(dict.fromkeys(entry.tuned_as for entry in wanted if _has_grid(entry.method)))
     if trials < 2:
         return {}
-    block = [{"name": one.method, "row": one.row, "retain_share": one.share} for one in rows]
-    found = api.tune(_with(recipe, methods=block), folder, trials=trials)["best"]
+    found = api.tune(_with(recipe, methods=[one.block for one in rows]), folder, trials=trials)["best"]
     return {one: found[one.row]["settings"] for one in rows}
 
 
@@ -102,19 +115,13 @@ def _has_grid(name: str) -> bool:
 def run_all(args: argparse.Namespace) -> Iterator[tuple[int, int, Path]]:
     """Carry out every run; θ0, seed and folder of each as it is done."""
     regime = REGIMES[args.regime].get(args.recipe, ())
-    recipe = load_recipe(args.recipe, *regime, *args.overrides, methods=["ga"])
+    recipe = load_recipe(args.recipe, *BUDGET, *regime, *args.overrides, methods=["ga"])
     folder = Path(args.output) / args.regime
     wanted = entries(args.methods or METHODS, args.shares)
     best = tuned(_with(recipe, seed=args.theta0[0]), wanted, folder / f"theta0-{args.theta0[0]}", args.trials)
     for theta0 in args.theta0:
         for seed in args.seeds:
-            block = [
-                {
-                    **best.get(entry.tuned_as, {"name": entry.method}),
-                    "row": entry.row, "retain_share": entry.share, "seed": seed,
-                }
-                for entry in wanted
-            ]  # fmt: skip
+            block = [{**best.get(entry.tuned_as, {}), **entry.block, "seed": seed} for entry in wanted]
             own = folder / f"theta0-{theta0}" / f"seed-{seed}"
             api.run(_with(recipe, seed=theta0, methods=block), own)
             yield theta0, seed, own
