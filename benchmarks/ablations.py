@@ -1,5 +1,5 @@
-"""Ablations of our method: one thing changed at a time, everything else as in the recipe, with all and with 30 % of the
-retain data.
+"""Ablations of our method: one thing changed at a time, everything else as in the contest, with all and with 30 % of
+the retain data.
 
     python benchmarks/ablations.py phantom --seeds 0 1 2 -o runs/ablations
     python benchmarks/ablations.py phantom --only excess_weight siblings -o runs/ablations --fill docs
@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -21,10 +23,12 @@ from typing import Any, NamedTuple
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.contest import figures
+from benchmarks.contest import BUDGET, LESS_WITH_SIBLINGS, figures
 from benchmarks.speed.pictures import lines
 from mllmu_med import api
+from mllmu_med.benchmark.sample import Sample
 from mllmu_med.recipe import Recipe, load_recipe
+from mllmu_med.training import siblings
 
 ABLATIONS: Mapping[str, tuple[Any, ...]] = {
     "excess_weight": (0.0, 0.3, 1.0, 3.0, 10.0),
@@ -36,12 +40,15 @@ ABLATIONS: Mapping[str, tuple[Any, ...]] = {
     "weight": (0.0, 1.0, 5.0, 15.0, 50.0),
     "siblings": (6, 24, 100, 400),
     "sibling_batch": (2, 6, 12, 24, 48),
+    "sibling_format": ("mismatched", "of the request"),
+    "as_strangers": (False, True),
     "forget_batch": (3, 6, 12, 24),
     "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3),
     "steps": (40, 80, 160, 320),
 }
-"""What is changed, and its values. ``weight`` is that of the siblings' term, 0: without siblings."""
-OF_OBJECTIVE = ("excess_weight", "divergence_weight", "correction_weight")
+"""What is changed, and its values. ``weight`` is that of the siblings' term, 0: without siblings. Siblings of a
+``mismatched`` format are asked in the same words in reverse order, as no record is."""
+OF_OBJECTIVE = ("excess_weight", "divergence_weight", "correction_weight", "as_strangers")
 SHOWN = ("forgets", "restoration", "patients", "unused patients", "AUC − AUC*", "cost")
 SHARES = (1.0, 0.3)
 
@@ -64,11 +71,37 @@ class Change(NamedTuple):
         parameters = {**ours.get("parameters", {})}
         if self.setting in OF_OBJECTIVE:
             parameters[self.setting] = self.value
+        elif self.setting == "sibling_format":
+            pass  # no setting of the package: nobody should want it
         elif self.setting == "weight":
             parameters["siblings"] = {**parameters.get("siblings", {}), "weight": self.value}
         else:
             made[self.setting] = self.value
         return {**made, "parameters": parameters}
+
+
+@contextmanager
+def mismatched() -> Iterator[None]:
+    """Within the block made-up patients are asked about in reversed words."""
+    made_up = siblings.made_up_beside
+
+    def reversed_words(*given: Any, **named: Any) -> list[Sample]:
+        return [
+            replace(
+                sample, question=_backwards(sample.question), phrasings=tuple(map(_backwards, sample.phrasings)),
+            )
+            for sample in made_up(*given, **named)
+        ]  # fmt: skip
+
+    siblings.made_up_beside = reversed_words
+    try:
+        yield
+    finally:
+        siblings.made_up_beside = made_up
+
+
+def _backwards(text: str) -> str:
+    return " ".join(reversed(text.split()))
 
 
 def changes(names: Sequence[str]) -> list[Change]:
@@ -80,15 +113,21 @@ def carry_out(recipe: Recipe, names: Sequence[str], seeds: Sequence[int], folder
     """Run every change on every seed; one entry a change, with means over the seeds."""
     ours = recipe.methods[0].model_dump(mode="json", exclude={"row"})
     wanted = changes(names)
+    odd = [change for change in wanted if change.value == "mismatched"]
     found: dict[str, list[Mapping[str, float | None]]] = {}
-    for seed in seeds:
-        blocks = [change.block(ours) for change in wanted]
-        made = api.run(
-            Recipe.model_validate({**recipe.to_dict(), "seed": seed, "methods": blocks}), folder / f"seed-{seed}"
-        )
+
+    def run(some: Sequence[Change], seed: int, own: Path, jobs: int | None) -> None:
+        blocks = [change.block(ours) for change in some]
+        made = api.run(Recipe.model_validate({**recipe.to_dict(), "seed": seed, "methods": blocks}), own, jobs=jobs)
         assert made.results is not None
         for row in made.results["rows"]:
             found.setdefault(row["name"], []).append(figures(row))
+
+    for seed in seeds:
+        run([change for change in wanted if change not in odd], seed, folder / f"seed-{seed}", None)
+        if odd:
+            with mismatched():
+                run(odd, seed, folder / f"seed-{seed}-mismatched", 1)  # in this process, where the format is changed
     entries = []
     for change in wanted:
         cells = found[change.row]
@@ -135,7 +174,8 @@ def main() -> None:
     parser.add_argument("--fill", type=Path, metavar="DOCS", help="write the figures into DOCS/assets")
     args = parser.parse_intermixed_args()
     folder = Path(args.output)
-    recipe = load_recipe(args.recipe, *args.overrides, methods=[args.method])
+    budget = [*BUDGET, *(f"unlearn.{name}={number}" for name, number in LESS_WITH_SIBLINGS.items())]
+    recipe = load_recipe(args.recipe, *budget, *args.overrides, methods=[args.method])
     entries = carry_out(recipe, args.only, args.seeds, folder)
     (folder / "table.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown(entries), encoding="utf-8")

@@ -10,6 +10,8 @@ from benchmarks import ablations, contest
 from benchmarks.ablations import ABLATIONS, Change, changes
 from benchmarks.contest import LESS, METHODS, OURS, Entry, entries
 from mllmu_med.recipe import load_recipe, make_method
+from mllmu_med.training import siblings
+from tests.invariant.jobs import FORGET, RETAIN
 
 
 def test_every_method_runs_on_all_retain_data_and_some_on_less() -> None:
@@ -41,7 +43,10 @@ def test_regimes_are_recipes(regime: str, recipe: str) -> None:
     assert more_go == (regime == "many")
 
 
-@pytest.mark.parametrize("change", changes(list(ABLATIONS)), ids=lambda change: change.row)
+OF_SETTINGS = [name for name in ABLATIONS if name != "sibling_format"]
+
+
+@pytest.mark.parametrize("change", changes(OF_SETTINGS), ids=lambda change: change.row)
 def test_every_ablation_changes_one_setting_of_the_method(change: Change) -> None:
     recipe = load_recipe("phantom", methods=["excess+siblings"])
     ours = recipe.methods[0].model_dump(mode="json", exclude={"row"})
@@ -52,6 +57,26 @@ def test_every_ablation_changes_one_setting_of_the_method(change: Change) -> Non
     found: dict[str, Any] = {**vars(settings), **vars(method.addons[0]), **vars(method.objective)}
     assert found[change.setting] == change.value
     assert settings.retain_share == change.share
+
+
+def test_siblings_of_a_mismatched_format_are_asked_in_no_words_of_the_request() -> None:
+    made_up = siblings.made_up_beside
+    with ablations.mismatched():
+        odd = siblings.made_up_beside(FORGET, RETAIN, 4, 0)
+    assert siblings.made_up_beside is made_up
+    own = made_up(FORGET, RETAIN, 4, 0)
+    assert [sample.answer for sample in odd] == [sample.answer for sample in own]
+    assert {one.question for one in odd}.isdisjoint(one.question for one in own)
+    assert sorted(odd[0].question.split()) == sorted(own[0].question.split())
+
+
+def test_siblings_take_their_place_in_the_retain_batch() -> None:
+    """Every method sees as many answers a step; where retain data is short there are more siblings."""
+    recipe = load_recipe("phantom", *contest.BUDGET, methods=["npo"])
+    assert recipe.methods[0].retain_batch == sum(contest.WITH_SIBLINGS.values()) == 20
+    whole, less, without = Entry(OURS, 1.0).block, Entry(OURS, 0.1).block, Entry("npo", 0.1).block
+    assert whole["sibling_batch"] < less["sibling_batch"]
+    assert without == {"name": "npo", "row": "npo.r10", "retain_share": 0.1}
 
 
 def row(name: str, privacy: float) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""What comes back of the contest's rows when the attacker trains on a few of the forgotten records.
+
+    python benchmarks/relearning.py runs/contest/few/theta0-0/seed-0 --rows npo.r100 excess.r100 correct.r100
+
+A tenth of the forget records of each kind is given to the attacker, the others are asked for after 0, 1, 3, 10 and 30
+epochs. θ0 and the oracle are attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is what the model held and did
+not learn anew. The rows are made again in ``relearning`` beside the run. Written: ``relearning.json`` and
+``relearning.md`` in the folder of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mllmu_med import api
+from mllmu_med.folders import read_json
+from mllmu_med.pipeline.tuning import share_finished
+from mllmu_med.recipe import Recipe
+
+EPOCHS = (1, 3, 10, 30)
+ATTACK = "relearn_few"
+
+
+def attacked(folder: Path, rows: Sequence[str], steps_per_epoch: int) -> list[dict[str, Any]]:
+    """Attack these rows of a finished run, in a folder of their own beside it; one entry a row and kind of target."""
+    raw = read_json(folder / "recipe.json")
+    known = {method["row"]: method for method in raw["methods"]}
+    missing = [row for row in rows if row not in known]
+    if missing:
+        raise SystemExit(f"{folder}: there is no row {missing[0]}; there are {', '.join(known)}")
+    marks = [0, *(epochs * steps_per_epoch for epochs in EPOCHS)]
+    changed = {
+        **raw,
+        "methods": [known[row] for row in rows],
+        "attack": {**raw["attack"], "attacks": [{"name": ATTACK, "parameters": {"steps": marks}}]},
+    }
+    own = folder / "relearning"
+    own.mkdir(exist_ok=True)
+    share_finished(folder, own)
+    results = api.attack(Recipe.model_validate(changed), own).results
+    assert results is not None
+    found = []
+    for row in results["rows"]:
+        course = (row.get("recovery") or {}).get(ATTACK)
+        for scenario, one in (course or {"scenarios": {}})["scenarios"].items():
+            found.append({
+                "name": row["name"], "scenario": scenario,
+                **{kind: [point[kind] for point in one["points"]] for kind in ("model", "original", "oracle", "back")},
+            })  # fmt: skip
+    return found
+
+
+def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Recovered share of what the attacker was not given, row by row."""
+    head = ["row", "of", "before", *(f"{epochs} epochs" for epochs in EPOCHS)]
+    lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
+    for one in entries:
+        lines.append([f"`{one['name']}`", one["scenario"], *(f"{value:.2f}" for value in one["model"])])
+    for scenario in dict.fromkeys(one["scenario"] for one in entries):
+        own = next(one for one in entries if one["scenario"] == scenario)
+        for kind, name in (("original", "θ0"), ("oracle", "θ\\*")):
+            lines.append([name, scenario, *(f"{value:.2f}" for value in own[kind])])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def main() -> None:
+    """Parse, carry out, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a run of the contest: OUTPUT/REGIME/theta0-N/seed-M")
+    parser.add_argument("--rows", nargs="+", required=True, help="rows of it, e.g. npo.r100")
+    parser.add_argument("--steps-per-epoch", type=int, default=3, help="of 16 records; the log says how many there are")
+    args = parser.parse_args()
+    entries = attacked(args.folder, args.rows, args.steps_per_epoch)
+    (args.folder / "relearning.json").write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
+    (args.folder / "relearning.md").write_text(markdown(entries), encoding="utf-8")
+    print(markdown(entries))
+
+
+if __name__ == "__main__":
+    main()
