@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mllmu_med import api
-from mllmu_med.benchmark.sample import Stratum, Subset
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
+from mllmu_med.evaluation import validation
 from mllmu_med.evaluation.grid import evaluation_samples
+from mllmu_med.evaluation.validation import validation_score
 from mllmu_med.folders import read_json
 from mllmu_med.pipeline.tuning import grid_of, plan_trials, plan_tuning, trials_of, tuning_recipe
 from mllmu_med.recipe import Recipe, load_recipe
@@ -103,15 +106,27 @@ TINY = (
     "benchmark.patients_holdout=3", "benchmark.wrong_image_facts=6", "benchmark.wrong_rules=1",
     "benchmark.wrong_text_facts=6", "source.text_facts=20", "model.embedded.tower_images=128",
     "model.embedded.tower_steps=2", "learn.base.steps=4", "learn.original.steps=6", "learn.oracle.steps=4",
-    "unlearn.steps=3", "evaluate.ordinary_samples=30", "evaluate.max_new_tokens=6", "methods=[ga,grad_diff]",
+    "unlearn.steps=3", "evaluate.ordinary_samples=30", "evaluate.max_new_tokens=6",
+    "methods=[ga,{name: grad_diff, retain_share: 0.4}]",
 )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path) -> None:
+def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("phantom", *TINY)
     folder = tmp_path / "run"
+    judged: list[set[tuple[Subset, str]]] = []
+
+    def scored(samples: list[Sample], *outputs: Any) -> Any:
+        judged.append({(sample.subset, sample.cluster) for sample in samples})
+        return validation_score(samples, *outputs)
+
+    monkeypatch.setattr(validation, "validation_score", scored)
     result = api.tune(recipe, folder, trials=2, jobs=1)
+    whole, less = judged[0], judged[2]
+    assert judged == [whole, whole, less, less], "ga may use all retain data, grad_diff 40 % of it"
+    assert less < whole
+    assert {subset for subset, _ in whole - less} == {Subset.RETAIN}
     assert [(row["method"], row["trial"]) for row in result["trials"]] == [
         ("ga", 0), ("ga", 1), ("grad_diff", 0), ("grad_diff", 1),
     ]  # fmt: skip
