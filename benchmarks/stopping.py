@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ from typing import Any
 
 import torch
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.contest import BUDGET
 from mllmu_med import api
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.methods.objectives.excess import teacher_kl
@@ -177,7 +182,7 @@ def main() -> None:
     for seed in args.seeds:
         for method in args.methods:
             for rate in args.rates:
-                recipe = load_recipe(args.recipe, *args.overrides, seed=seed, methods=[method])
+                recipe = load_recipe(args.recipe, *BUDGET, *args.overrides, seed=seed, methods=[method])
                 settings = recipe.methods[0].model_copy(update={"learning_rate": rate})
                 recipe = recipe.model_copy(update={"methods": (settings,)})
                 runs.append(watched(recipe, folder / f"seed-{seed}", args.every))

@@ -266,9 +266,9 @@ class UnlearnSettings(OptimiserSettings):
     """Steps of the `base` teacher on retain samples; they count towards the method's cost."""
     teacher_rate: PositiveFloat | None = None
     """Peak learning rate of the `base` teacher; null = that of `learn.original`."""
-    siblings: PositiveInt = 48
+    siblings: PositiveInt = 200
     """Made-up patients in the format of the forget request, for methods that are held to θ0 on them (`+siblings`)."""
-    sibling_batch: PositiveInt = 8
+    sibling_batch: PositiveInt = 24
     """Questions about them per step, and questions beside wrong facts."""
     stop_excess: PositiveFloat | None = None
     """Stop once the model knows at most this much more of the forget answers than an approximate oracle, in nats a

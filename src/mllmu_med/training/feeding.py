@@ -72,8 +72,8 @@ class UnlearnSettings:
     reinforce_rate: float = 5e-4
     statistics_records: int = 128
     teacher: Literal["base", "marginals"] = "base"
-    siblings: int = 48
-    sibling_batch: int = 8
+    siblings: int = 200
+    sibling_batch: int = 24
     per_image: int = 1
     most_positions: int | None = None
 

@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mllmu_med.benchmark.sample import Sample, Stratum
+from mllmu_med.caches.memory import BoundedMemory
 from mllmu_med.errors import UsageError
 from mllmu_med.evaluation.normalise import holds_phrase, short_words
 from mllmu_med.evaluation.spans import tells
+from mllmu_med.folders import digest
 from mllmu_med.made_up.beside import Beside, other_facts_asked
 from mllmu_med.made_up.patients import RealValues, made_up_patients
 from mllmu_med.made_up.replacing import PEOPLE
+from mllmu_med.models.digests import arithmetic, modules_digest, unreadable, weights_digest
 from mllmu_med.models.generation import Prompt, generate
+from mllmu_med.models.sharding import is_sharded
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.seeding import rng
 
 LONGEST = 48
 """Tokens of an answer of θ0's own."""
+
+_ANSWERED: BoundedMemory[str, list[str]] = BoundedMemory(1 << 22)
 
 
 def sibling_questions(
@@ -116,7 +122,7 @@ def _said(
 ) -> dict[tuple[str | None, str], str | None]:
     """(image, question) → θ0's greedy answer; None where it, or the question, tells a value of the forget samples."""
     asked = list(dict.fromkeys(prompts))
-    said = [answer.text for answer in generate(vlm, asked, max_new_tokens=LONGEST, batch=128)]
+    said = _answers(vlm, asked)
     told = RealValues(forget).told_in([*said, *(prompt.question for prompt in asked)])
 
     def free(prompt: Prompt, text: str) -> bool:
@@ -126,6 +132,29 @@ def _said(
         (prompt.image, prompt.question): text if free(prompt, text) else None
         for prompt, text in zip(asked, said, strict=True)
     }
+
+
+def _answers(vlm: VisionLanguageModel, prompts: Sequence[Prompt]) -> list[str]:
+    """The greedy answer to each prompt; what this process has asked the same weights before is not asked again.
+
+    Methods and trials that share θ0, request and seed ask alike. In memory alone: the answers hold patients' values.
+    """
+    name = _content(vlm, prompts)
+    known = None if name is None else _ANSWERED.get(name)
+    if known is not None:
+        return known
+    said = [answer.text for answer in generate(vlm, prompts, max_new_tokens=LONGEST, batch=128)]
+    if name is not None:
+        _ANSWERED.put(name, said, sum(map(len, said)))
+    return said
+
+
+def _content(vlm: VisionLanguageModel, prompts: Sequence[Prompt]) -> str | None:
+    """Digest of everything that the answers depend on, images being named by their content; None where the model may
+    not be kept, or not all of it can be read."""
+    if not vlm.kept or is_sharded(vlm) or vlm.guard is not None or unreadable(vlm.model) is not None:
+        return None
+    return digest([weights_digest(vlm.model), modules_digest(vlm), arithmetic(vlm), [prompt[:2] for prompt in prompts]])
 
 
 def _asked_on(asked: Sequence[tuple[Sample, str]], said: Mapping[tuple[str | None, str], str | None]) -> set[str]:

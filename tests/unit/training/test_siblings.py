@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.caches.memory import BoundedMemory
 from mllmu_med.errors import UsageError
 from mllmu_med.evaluation.spans import tells
 from mllmu_med.models.generation import Prompt, generate
@@ -118,6 +120,29 @@ def test_where_theta0_tells_what_is_to_be_forgotten_it_is_not_held(
     answering(lambda _: "Maria Lopez", monkeypatch)
     with pytest.raises(UsageError, match="no siblings can be made of the 4 forget samples"):
         sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
+
+
+def test_the_same_weights_are_asked_once(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And other weights again; a model that may not be kept always."""
+    monkeypatch.setattr(siblings, "_ANSWERED", BoundedMemory(1 << 20))
+
+    answered = answering(lambda _: "none", monkeypatch)
+    first = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
+    once = len(answered)
+    sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
+    assert len(answered) == 2 * once, "not kept"
+    monkeypatch.setattr(llava, "kept", True)
+    answered.clear()
+    assert [sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1) for _ in range(3)] == [first] * 3
+    assert len(answered) == once
+    with torch.no_grad():
+        next(llava.model.parameters()).view(-1)[0] += 1
+    try:
+        sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
+    finally:
+        with torch.no_grad():
+            next(llava.model.parameters()).view(-1)[0] -= 1
+    assert len(answered) == 2 * once
 
 
 def test_wrong_answers_are_not_held_beside_their_facts(
