@@ -42,7 +42,7 @@ from mllmu_med.training.forward import answer_states
 from mllmu_med.training.siblings import made_up_beside
 from mllmu_med.training.stopping import ExcessStop, StopSettings
 from mllmu_med.training.teacher import TeacherOutputs, model_outputs
-from mllmu_med.training.unlearn import unlearn
+from mllmu_med.training.unlearn import STRANGERS, unlearn
 from mllmu_med.training.watching import Sighting
 
 NEAR_ORACLE = 0.1
@@ -117,7 +117,8 @@ def watched(recipe: Any, folder: Path, every: int) -> dict[str, Any]:
     ideal = ExcessStop(vlm, forget, held_out, oracle, StopSettings()).measure()[1]
     vlm = workshop.load(folder / "models" / "theta0")
     workshop.trainable(vlm)
-    strangers = made_up_beside(forget, retain, settings.siblings, workshop.seed, first=settings.siblings)
+    count = min(STRANGERS, settings.siblings)
+    strangers = made_up_beside(forget, retain, count, workshop.seed, first=settings.siblings)
     both = BothWays(
         vlm, ExcessStop(vlm, forget, strangers, own.outputs.to(vlm.device), StopSettings()),
         ExcessStop(vlm, forget, held_out, oracle.to(vlm.device), StopSettings()), forget, oracle, every,

@@ -18,7 +18,7 @@ from mllmu_med.errors import UsageError
 from mllmu_med.recipe import Recipe, find_recipe, load_recipe, make_method, make_source, shipped_recipes
 from mllmu_med.recipe.arguments import check_arguments
 from mllmu_med.recipe.overrides import apply_override
-from mllmu_med.recipe.settings import PAPER_METHODS, RESERVED_ROWS
+from mllmu_med.recipe.settings import PAPER_METHODS, RECOMMENDED, RESERVED_ROWS, WITH_LESS_RETAIN
 from mllmu_med.recipe.yaml_text import parse_yaml
 
 
@@ -45,7 +45,8 @@ def test_the_shipped_recipes_are_found_by_name_and_are_valid(tmp_path: Path) -> 
         overrides = [] if name == "phantom" else [f"source.path={tmp_path}"]
         recipe = load_recipe(name, *overrides)
         assert recipe.name == name == path.stem
-        assert tuple(method.name for method in recipe.methods) == PAPER_METHODS
+        real = (WITH_LESS_RETAIN,) if name in ("llava_med", "qwen2_5_vl") else ()
+        assert tuple(method.name for method in recipe.methods) == (*PAPER_METHODS, RECOMMENDED, *real)
         assert recipe.title
 
 

@@ -79,9 +79,14 @@ def unlearn(
     method: Methods = None,
     retain_budget: RetainBudget = None,
 ) -> None:
-    """Unlearn the forget set with each method.
+    """Unlearn the forget set.
 
     A method is an objective, with add-ons behind plus signs, or one of the other kinds that "ls methods" shows.
+
+    Without --method, a recipe of your own says which. With one that comes with the package it is excess where all
+    retain data may be used, and excess+siblings where unlearn.retain_share is less. At equal tuning (docs/ours.md)
+    excess is among the best by every score, and forgotten patients do not stand out to a membership test; siblings
+    keep most of the patients that are not replayed, whom methods without them forget.
 
     \b
     Examples:
@@ -90,7 +95,8 @@ def unlearn(
       mllmu-med unlearn phantom -m npo methods.npo.parameters.beta=0.5
       mllmu-med unlearn -m grad_diff --retain-budget 0.02
     """
-    _carry_out("unlearn", order, _load(order, method, retain_budget))
+    recipe = _load(order, method, retain_budget)
+    _carry_out("unlearn", order, recipe if method or _methods_are_chosen(order) else _recommended(recipe))
 
 
 @ordered
@@ -196,6 +202,20 @@ def _load_again(recipe: Recipe, change: str) -> Recipe:
     from mllmu_med.recipe import load_recipe
 
     return load_recipe(recipe, change)
+
+
+def _methods_are_chosen(order: Order) -> bool:
+    """Whether somebody did: in the call, or in a recipe of their own. The recipes of the package list what is worth
+    comparing."""
+    changed = {change.partition("=")[0].partition(".")[0] for change in (order.recipe, *(order.overrides or ()))}
+    return "methods" in changed or Path(order.recipe).is_file()
+
+
+def _recommended(recipe: Recipe) -> Recipe:
+    from mllmu_med.recipe import load_recipe
+    from mllmu_med.recipe.settings import RECOMMENDED, WITH_LESS_RETAIN
+
+    return load_recipe(recipe, methods=[RECOMMENDED if recipe.unlearn.retain_share == 1 else WITH_LESS_RETAIN])
 
 
 def _load(order: Order, methods: list[str] | None = None, retain_budget: float | None = None) -> Recipe:

@@ -52,6 +52,9 @@ RESERVED_ROWS = (
     "keyword_filter", "prompt_wrapper",
 )  # fmt: skip
 PAPER_METHODS = ("ga", "grad_diff", "kl_min", "idk", "llmu", "npo")
+RECOMMENDED, WITH_LESS_RETAIN = "excess", "excess+siblings"
+"""What ``mllmu-med unlearn`` does where nothing else is asked for, with all retain data and with a share of it; why:
+docs/ours.md."""
 
 
 class SourceSettings(Settings):

@@ -47,8 +47,8 @@ from mllmu_med.training.strangers import stranger_levels, with_strangers
 from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
 from mllmu_med.training.watching import Watch
 
-_STRANGERS = 64
-"""Made-up patients by whom what θ0 says of strangers is measured, at most."""
+STRANGERS = 64
+"""Made-up patients that the forgotten ones are compared with, at most: what θ0 says of them, and membership."""
 
 
 def unlearn(
@@ -125,7 +125,7 @@ def unlearn(
             references = make_references(vlm, method, pairs, feeder, loop, settings, parameters, seed)
             if Needs.TEACHER in needs:
                 teacher = made_teacher(vlm, method, forget, retain, settings, seed, teacher)
-                strangers = made_up_beside(forget, retain, min(_STRANGERS, settings.siblings), seed)
+                strangers = made_up_beside(forget, retain, min(STRANGERS, settings.siblings), seed)
                 asked = forget_questions(vlm, forget, settings, method.objective.rephrasings)
                 teacher = with_strangers(teacher, vlm, forget, asked, stranger_levels(vlm, strangers))
                 references = replace(references, teacher=teacher)
@@ -154,7 +154,8 @@ def unlearn(
 
         watches = list(watches)
         if stop is not None and teacher is not None:
-            strangers = made_up_beside(forget, retain, settings.siblings, seed, first=settings.siblings)
+            count = min(STRANGERS, settings.siblings)
+            strangers = made_up_beside(forget, retain, count, seed, first=settings.siblings)
             watches.append(
                 ExcessStop(vlm, forget, strangers, teacher, stop, span_weights=settings.span_weights, autocast=autocast)
             )

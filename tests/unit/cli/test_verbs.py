@@ -17,6 +17,7 @@ import mllmu_med
 from mllmu_med import __version__
 from mllmu_med.errors import DataError, Interrupted
 from mllmu_med.recipe import Recipe, load_recipe
+from mllmu_med.recipe.settings import RECOMMENDED, WITH_LESS_RETAIN
 from tests.unit.cli.conftest import Pipeline
 
 VERBS = (
@@ -102,6 +103,28 @@ def test_limit_and_methods(pipeline: Pipeline, shell: Any) -> None:
     recipe = pipeline.calls[0][1]
     assert [method.name for method in recipe.methods] == ["npo", "idk"]
     assert recipe.source.arguments["images"] == 50
+
+
+def test_unlearn_takes_the_methods_of_the_call_or_of_ones_own_recipe_else_the_recommended(
+    pipeline: Pipeline, shell: Any, tmp_path: Path
+) -> None:
+    """A recipe that comes with the package lists what is worth comparing, not what somebody chose."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("source: {name: phantom}\nmethods: [npo, idk]\n", encoding="utf-8")
+    orders = (
+        (["unlearn"], [RECOMMENDED]), (["unlearn", "phantom", "seed=2"], [RECOMMENDED]),
+        (["unlearn", "seed=2"], [RECOMMENDED]),
+        (["unlearn", str(mine)], ["npo", "idk"]), (["unlearn", str(mine), "-m", "ga"], ["ga"]),
+        (["unlearn", "methods=[ga,npo]"], ["ga", "npo"]), (["unlearn", "phantom", "methods=[ga]"], ["ga"]),
+        (["unlearn", "--retain-budget", "0.02"], [RECOMMENDED]),
+        (["unlearn", "unlearn.retain_share=0.3"], [WITH_LESS_RETAIN]),
+        (["unlearn", "unlearn.retain_share=0.3", "-m", "ga"], ["ga"]),
+    )  # fmt: skip
+    for arguments, expected in orders:
+        assert shell(*arguments)[0] == 0, arguments
+        assert [method.name for method in pipeline.calls[-1][1].methods] == expected, arguments
+    assert shell("unlearn", "phantom", "methods.npo.steps=9")[0] == 0
+    assert len(pipeline.calls[-1][1].methods) > 1, "who changes one of the recipe's methods means these"
 
 
 def test_attack_takes_those_named_else_the_recipes_else_all(pipeline: Pipeline, shell: Any) -> None:
