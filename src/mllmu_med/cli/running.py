@@ -81,12 +81,13 @@ def unlearn(
 ) -> None:
     """Unlearn the forget set.
 
-    A method is an objective, with add-ons behind plus signs, or one of the other kinds that "ls methods" shows.
+    A method is an objective, with add-ons behind plus signs, or another of "ls methods".
 
-    Without --method, a recipe of your own says which. With one that comes with the package it is excess where all
-    retain data may be used, and excess+siblings where unlearn.retain_share is less. At equal tuning (docs/ours.md)
-    excess is among the best by every score, and forgotten patients do not stand out to a membership test; siblings
-    keep most of the patients that are not replayed, whom methods without them forget.
+    Without --method, a recipe of your own says which. With one that comes with the package
+    it is excess where all retain data may be used, and excess+siblings where
+    unlearn.retain_share is less. At equal tuning (docs/ours.md) excess is among the best by
+    every score, and forgotten patients do not stand out to a membership test; siblings keep
+    most of the patients that are not replayed, whom methods without them forget.
 
     \b
     Examples:
