@@ -7,17 +7,22 @@ Settings are tuned on the first θ0, on the validation part and on retain data t
 it and once with 30 %; the test part is seen once. Then every method is run on each θ0 (another benchmark, base, θ0 and
 oracle) and each seed of unlearning. Written: ``table.json`` and ``table.md`` in ``OUTPUT/REGIME``; the runs themselves,
 with pages, in ``OUTPUT/REGIME/theta0-N/seed-M``. What is done is reused, so the same command goes on after an
-interruption.
+interruption. Paired tests, pictures and the tables of docs/ours.md: ``benchmarks/standings.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.speed import tables
+from benchmarks.standings import Cell, less, table, whole
 from mllmu_med import api
 from mllmu_med.recipe import Recipe, load_recipe
 
@@ -127,60 +132,6 @@ def run_all(args: argparse.Namespace) -> Iterator[tuple[int, int, Path]]:
             yield theta0, seed, own
 
 
-def figures(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of a row that the contest is about."""
-    private, wrong = row["ues"]["privacy"], row["ues"]["incorrectness"]
-    forget = row["metrics"].get("forget/privacy", {}).get("private_image", {})
-    distances = (row.get("distances") or {}).get("forget/privacy") or {}
-    unused = ((row.get("unused") or {}).get("patients") or {}).get("unused") or {}
-    auc, ideal = forget.get("membership_auc"), forget.get("membership_auc_oracle")
-    return {
-        "UES privacy": private["value"], "UES facts": wrong["value"],
-        "UES-R privacy": private["robust"], "UES-R facts": wrong["robust"],
-        "forgets": private["parts"]["forget"], "suppression": wrong["parts"].get("suppression"),
-        "restoration": wrong["parts"].get("restoration"), "patients": private["parts"]["patients"],
-        "unused patients": unused.get("share"), "test": private["parts"]["test"],
-        "AUC − AUC*": None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
-        "cost": (row.get("cost") or {}).get("share_of_oracle"),
-    }  # fmt: skip
-
-
-def table(cells: Sequence[tuple[int, int, Path]]) -> list[dict[str, Any]]:
-    """One entry a row: means over the cells, and the values of each."""
-    found: dict[str, dict[str, Any]] = {}
-    for theta0, seed, folder in cells:
-        for row in api.read_results(folder)["rows"]:
-            entry = found.setdefault(row["name"], {"name": row["name"], "label": row["label"], "cells": []})
-            entry["cells"].append({"theta0": theta0, "seed": seed, **figures(row)})
-    for entry in found.values():
-        names = [name for name in entry["cells"][0] if name not in ("theta0", "seed")]
-        for name in names:
-            known = [cell[name] for cell in entry["cells"] if cell[name] is not None]
-            entry[name] = sum(known) / len(known) if known else None
-    return list(found.values())
-
-
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table as Markdown."""
-    titles = [name for name in rows[0] if name not in ("name", "label", "cells")]
-    lines = [["row", *titles], ["---", *["--:"] * len(titles)]]
-    for row in rows:
-        cells = ["–" if row[title] is None else f"{row[title]:.2f}" for title in titles]
-        lines.append([f"`{row['name']}`", *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def differences(rows: Sequence[Mapping[str, Any]], cells: Sequence[tuple[int, int, Path]], ours: str) -> list[Any]:
-    """Paired differences of both scores between our row and every other method with the same share."""
-    runs = ",".join(str(folder.resolve()) for _, _, folder in cells)
-    share = ours.rpartition(".")[2]
-    others = [row["name"] for row in rows if row["name"].endswith(f".{share}") and row["name"] != ours]
-    found: list[Any] = []
-    for other in others:
-        found += api.compare([f"{runs}:{ours}", f"{runs}:{other}"], metrics=["privacy", "incorrectness"])["differences"]
-    return found
-
-
 def main() -> None:
     """Parse, carry out, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -194,13 +145,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3, help="settings tried for each method; 1 = untuned")
     parser.add_argument("-o", "--output", default="runs/contest")
     args = parser.parse_intermixed_args()
-    cells = list(run_all(args))
+    cells = [Cell(*done) for done in run_all(args)]
     rows = table(cells)
-    folder = Path(args.output) / args.regime
-    compared = [one for share in args.shares for one in differences(rows, cells, Entry(OURS, share).row)]
-    (folder / "table.json").write_text(json.dumps({"rows": rows, "differences": compared}, indent=2) + "\n", "utf-8")
-    (folder / "table.md").write_text(markdown(rows), encoding="utf-8")
-    print(markdown(rows))
+    tables.write(Path(args.output) / args.regime, "table", {"rows": rows}, f"{whole(rows)}\n{less(rows)}")
+    print(whole(rows), less(rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,30 @@ def lines(values: Sequence[str], series: Mapping[str, Sequence[float | None]], x
         return _on_surface(svg_of(figure))
 
 
+def scatter(points: Mapping[str, tuple[float, float]], x: str, y: str) -> str:
+    """A named dot for each point, both coordinates 0…1."""
+    with drawing_settings():
+        figure = new_figure(6.4, 3.6)
+        axes = figure.add_axes((0.1, 0.14, 0.62, 0.82))
+        dress(axes, THEME)
+        taken: list[tuple[float, float]] = []
+        for place, (name, (across, up)) in enumerate(sorted(points.items(), key=lambda item: -item[1][1])):
+            axes.plot([across], [up], marker="o", markersize=4.5, color=THEME.methods[place % len(THEME.methods)])
+            level = up
+            while any(abs(level - other) < 0.043 and abs(across - beside) < 0.32 for beside, other in taken):
+                level -= 0.043
+            taken.append((across, level))
+            axes.annotate(
+                name, (across, up), (across + 0.02, level), fontsize=7.5, color=THEME.text, va="center",
+                annotation_clip=False,
+            )  # fmt: skip
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, None)
+        axes.set_xlabel(x, fontsize=8.5)
+        axes.set_ylabel(y, fontsize=8.5)
+        return _on_surface(svg_of(figure))
+
+
 def ratios(steps: Sequence[Mapping[str, Any]]) -> str:
     """How many times faster than the peers' step, a bar an objective, a group a model."""
     bars = [

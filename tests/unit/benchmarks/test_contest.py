@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import ablations, contest
+from benchmarks import ablations, contest, standings
 from benchmarks.ablations import ABLATIONS, Change, changes
 from benchmarks.contest import LESS, METHODS, OURS, Entry, entries
+from benchmarks.standings import Cell
 from mllmu_med.recipe import load_recipe, make_method
 from mllmu_med.training import siblings
 from tests.invariant.jobs import FORGET, RETAIN
@@ -92,14 +94,15 @@ def row(name: str, privacy: float) -> dict[str, Any]:
 
 def test_means_are_over_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     results = {"a": [row("npo.r30", 0.5)], "b": [row("npo.r30", 0.7)]}
-    monkeypatch.setattr(contest.api, "read_results", lambda folder: {"rows": results[folder]})
-    [entry] = contest.table([(0, 0, "a"), (0, 1, "b")])  # type: ignore[list-item]
+    monkeypatch.setattr(standings.api, "read_results", lambda folder: {"rows": results[folder.name]})
+    [entry] = standings.table([Cell(0, 0, Path("a")), Cell(0, 1, Path("b"))])
     assert entry["UES privacy"] == pytest.approx(0.6)
     assert entry["UES facts"] is None
     assert entry["AUC − AUC*"] == pytest.approx(0.15)
     assert entry["unused patients"] == pytest.approx(0.9)
     assert [cell["UES privacy"] for cell in entry["cells"]] == [0.5, 0.7]
-    assert "| `npo.r30` | 0.60 | – |" in contest.markdown([entry])
+    assert "| `npo` | .60 / – / **.90** / .15 | – | – |" in standings.less([entry])
+    assert standings.whole([entry]).count("\n") == 2, "no row has all retain data"
 
 
 def test_a_figure_for_each_ablation() -> None:

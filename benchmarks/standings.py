@@ -1,0 +1,223 @@
+"""Tables and pictures of a contest, from the runs that are finished.
+
+    python benchmarks/standings.py runs/contest/few --name phantom-few --fill docs
+
+Written: ``table.json`` and ``table.md`` in the folder; with ``--fill`` the tables between their marks in
+``DOCS/ours.md`` (``contest-NAME``, ``contest-NAME-less``, ``contest-NAME-pairs``) and the pictures in ``DOCS/assets``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.speed import tables
+from benchmarks.speed.pictures import lines, scatter
+from mllmu_med import api
+from mllmu_med.evaluation.comparing.pairs import Difference, corrected
+
+Row = Mapping[str, Any]
+COMPARED = ("privacy", "incorrectness", "membership_auc")
+UES, UESR = ("UES privacy", "UES facts"), ("UES-R privacy", "UES-R facts")
+_SHOWN: Mapping[str, str] = {
+    "forgets": "forgets ↑", "suppression": "suppression ↑", "restoration": "restoration ↑", "patients": "patients ↑",
+    "test": "test ↑", "AUC − AUC*": "AUC − AUC\\* → 0", "KL to θ*": "KL to θ\\* ↓", "cost": "cost ↓",
+}  # fmt: skip
+REFERENCES = ("theta0", "refuse_all", "truncated_retrain")
+NO_DATA = ("30 %", "10 %", "0 %")
+
+
+class Cell(NamedTuple):
+    """A finished run of the contest."""
+
+    theta0: int
+    seed: int
+    folder: Path
+
+
+def cells_of(folder: Path) -> list[Cell]:
+    """The finished runs in ``folder/theta0-N/seed-M``, in order."""
+    found = []
+    for own in sorted(folder.glob("theta0-*/seed-*")):
+        if (own / "results" / "results.json").is_file():
+            found.append(Cell(int(own.parent.name.split("-")[1]), int(own.name.split("-")[1]), own))
+    return found
+
+
+def figures(row: Row) -> dict[str, float | None]:
+    """The numbers of a row that the contest is about."""
+    private, wrong = row["ues"]["privacy"], row["ues"]["incorrectness"]
+    forget = row["metrics"].get("forget/privacy", {}).get("private_image", {})
+    distances = (row.get("distances") or {}).get("forget/privacy") or {}
+    unused = ((row.get("unused") or {}).get("patients") or {}).get("unused") or {}
+    auc, ideal = forget.get("membership_auc"), forget.get("membership_auc_oracle")
+    return {
+        "UES privacy": private["value"], "UES facts": wrong["value"],
+        "UES-R privacy": private["robust"], "UES-R facts": wrong["robust"],
+        "forgets": private["parts"]["forget"], "suppression": wrong["parts"].get("suppression"),
+        "restoration": wrong["parts"].get("restoration"), "patients": private["parts"]["patients"],
+        "unused patients": unused.get("share"), "test": private["parts"]["test"],
+        "AUC − AUC*": None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
+        "cost": (row.get("cost") or {}).get("share_of_oracle"),
+    }  # fmt: skip
+
+
+def table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """One entry a row: means over the cells, and the values of each."""
+    found: dict[str, dict[str, Any]] = {}
+    for theta0, seed, folder in cells:
+        for row in api.read_results(folder)["rows"]:
+            entry = found.setdefault(row["name"], {"name": row["name"], "label": row["label"], "cells": []})
+            entry["cells"].append({"theta0": theta0, "seed": seed, **figures(row)})
+    for entry in found.values():
+        for name in [name for name in entry["cells"][0] if name not in ("theta0", "seed")]:
+            known = [cell[name] for cell in entry["cells"] if cell[name] is not None]
+            entry[name] = fmean(known) if known else None
+    return list(found.values())
+
+
+def number(value: float | None) -> str:
+    """Two places without the leading zero, as ``.97``; a dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:.2f}".replace("-", "−")
+    return "0" if text in ("0.00", "−0.00") else text.replace("0.", ".", 1) if abs(value) < 0.995 else text
+
+
+def spread(row: Row, name: str) -> str:
+    """Mean and, from several cells, least and most."""
+    known = [cell[name] for cell in row["cells"] if cell[name] is not None]
+    if len(known) < 2 or number(min(known)) == number(max(known)):
+        return number(row[name])
+    return f"{number(row[name])} ({number(min(known))}–{number(max(known))})"
+
+
+def _score(row: Row) -> float:
+    return sum(row[name] or 0.0 for name in UES)
+
+
+def _with_share(rows: Sequence[Row], share: str) -> dict[str, Row]:
+    """Method → its row with this share of the retain data, best first."""
+    own = [row for row in rows if row["name"].endswith(f".r{share.removesuffix(' %')}")]
+    return {row["name"].rpartition(".")[0]: row for row in sorted(own, key=_score, reverse=True)}
+
+
+def whole(rows: Sequence[Row]) -> str:
+    """Every method with all retain data, best first, and the reference rows."""
+    named = {f"`{name}`": row for name, row in _with_share(rows, "100 %").items()}
+    named |= {row["label"]: row for row in rows if row["name"] in REFERENCES}
+    robust = [{name: number(row[name]) for name in UESR} for row in named.values()]
+    shown = [
+        {
+            "name": name, **{score: spread(row, score) for score in UES}, **found,
+            **{key: number(row[key]) for key in _SHOWN if key != "cost"},
+            "cost": "–" if row["cost"] is None else f"{row['cost']:.0%}",
+        }
+        for (name, row), found in zip(named.items(), robust, strict=True)
+    ]  # fmt: skip
+    columns = {"name": "", **{name: f"{name} ↑" for name in (*UES, *UESR)}, **_SHOWN}
+    return tables.markdown(shown, columns)
+
+
+def less(rows: Sequence[Row]) -> str:
+    """Both scores and what unused patients keep, with less and less retain data."""
+    by_share = {share: _with_share(rows, share) for share in NO_DATA}
+    names = list(dict.fromkeys(name for own in by_share.values() for name in own))
+    shown = []
+    for name in names:
+        entry = {"name": f"`{name}`"}
+        for share, own in by_share.items():
+            row = own.get(name)
+            entry[share] = (
+                "–" if row is None else
+                f"{number(row['UES privacy'])} / {number(row['UES facts'])} / **{number(row['unused patients'])}** / "
+                f"{number(row['AUC − AUC*'])}"
+            )  # fmt: skip
+        shown.append(entry)
+    return tables.markdown(
+        shown, {"name": "privacy / facts / **unused patients** / AUC − AUC\\*", **{s: s for s in NO_DATA}}
+    )
+
+
+def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[Difference]:
+    """Paired differences between our row and every other method with the same share, corrected together."""
+    runs = ",".join(str(cell.folder.resolve()) for cell in cells)
+    share = ours.rpartition(".")[2]
+    found: list[Difference] = []
+    for row in rows:
+        if row["name"].endswith(f".{share}") and row["name"] != ours:
+            found += api.compare([f"{runs}:{ours}", f"{runs}:{row['name']}"], metrics=list(COMPARED))["differences"]
+    return corrected(found)
+
+
+def pairs(found: Sequence[Difference], ours: str) -> str:
+    """The differences as a table: ours minus theirs, with 95 % intervals; bold where they are told apart."""
+    by_other: dict[str, dict[str, str]] = {}
+    for one in found:
+        if one["difference"] is not None:
+            interval = "" if one["low"] is None else f" ({number(one['low'])}…{number(one['high'])})"
+            text = f"{number(one['difference'])}{interval}"
+            entry = by_other.setdefault(one["b"], {"name": f"`{one['b'].rpartition('.')[0]}`"})
+            entry[one["quantity"]] = f"**{text}**" if one["told_apart"] else text
+    titles = {"name": f"`{ours.rpartition('.')[0]}` minus", "privacy": "privacy", "incorrectness": "facts"}
+    return tables.markdown(list(by_other.values()), {**titles, "membership_auc": "membership AUC"})
+
+
+def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
+    """Membership against the score, with all retain data; what unused patients keep, with less and less."""
+    made = {}
+    full = _with_share(rows, "100 %")
+    points = {
+        method: (row["UES privacy"], abs(row["AUC − AUC*"]))
+        for method, row in full.items()
+        if row["UES privacy"] is not None and row["AUC − AUC*"] is not None
+    }
+    if points:
+        made[f"contest-{name}-membership"] = scatter(
+            points, "UES privacy, 1 = the oracle", "|AUC − AUC*|, 0 = the oracle"
+        )
+    by_share = [_with_share(rows, share) for share in NO_DATA]
+    series = {
+        method: [own[method]["unused patients"] if method in own else None for own in by_share]
+        for method in ("excess+siblings", "unlikelihood+siblings", "correct+siblings", "npo+siblings", "npo", "excess")
+    }
+    if any(value is not None for values in series.values() for value in values):
+        made[f"contest-{name}-unused"] = lines(NO_DATA, series, "retain data in use", "of θ0's recall, unused patients")
+    return made
+
+
+def main() -> None:
+    """Parse, read, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="OUTPUT/REGIME of benchmarks/contest.py")
+    parser.add_argument("--name", default="phantom-few", help="of the marks and the pictures")
+    parser.add_argument("--ours", nargs="+", default=["excess.r100", "excess+siblings.r30"], help="rows to compare")
+    parser.add_argument("--fill", type=Path, metavar="DOCS")
+    args = parser.parse_args()
+    cells = cells_of(args.folder)
+    if not cells:
+        raise SystemExit(f"{args.folder}: no run is finished there")
+    rows = table(cells)
+    compared = {ours: differences(rows, cells, ours) for ours in args.ours}
+    blocks = {
+        f"contest-{args.name}": whole(rows), f"contest-{args.name}-less": less(rows),
+        f"contest-{args.name}-pairs": "\n".join(pairs(found, ours) for ours, found in compared.items()),
+    }  # fmt: skip
+    tables.write(args.folder, "table", {"rows": rows, "differences": compared}, "\n".join(blocks.values()))
+    if args.fill is not None:
+        tables.fill(args.fill / "ours.md", blocks)
+        for name, svg in pictures(rows, args.name).items():
+            (args.fill / "assets" / f"{name}.svg").write_text(svg, encoding="utf-8")
+    print("\n".join(blocks.values()))
+    print(f"{len(cells)} runs: {', '.join(f'θ0 {cell.theta0}, seed {cell.seed}' for cell in cells)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
