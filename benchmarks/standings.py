@@ -19,7 +19,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.speed import tables
-from benchmarks.speed.pictures import lines, scatter
+from benchmarks.speed.pictures import dots, lines
 from mllmu_med import api
 from mllmu_med.evaluation.comparing.pairs import Difference, corrected
 
@@ -162,7 +162,7 @@ def pairs(found: Sequence[Difference], ours: str) -> str:
     by_other: dict[str, dict[str, str]] = {}
     for one in found:
         if one["difference"] is not None:
-            interval = "" if one["low"] is None else f" ({number(one['low'])}…{number(one['high'])})"
+            interval = "" if one["low"] is None else f" ({number(one['low'])} to {number(one['high'])})"
             text = f"{number(one['difference'])}{interval}"
             entry = by_other.setdefault(one["b"], {"name": f"`{one['b'].rpartition('.')[0]}`"})
             entry[one["quantity"]] = f"**{text}**" if one["told_apart"] else text
@@ -171,18 +171,18 @@ def pairs(found: Sequence[Difference], ours: str) -> str:
 
 
 def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
-    """Membership against the score, with all retain data; what unused patients keep, with less and less."""
+    """Scores and membership with all retain data; what unused patients keep, with less and less."""
     made = {}
     full = _with_share(rows, "100 %")
-    points = {
-        method: (row["UES privacy"], abs(row["AUC − AUC*"]))
+    shown = {
+        method: {
+            "UES privacy ↑": row["UES privacy"], "UES facts ↑": row["UES facts"],
+            "|AUC − AUC*| ↓": None if row["AUC − AUC*"] is None else abs(row["AUC − AUC*"]),
+        }
         for method, row in full.items()
-        if row["UES privacy"] is not None and row["AUC − AUC*"] is not None
-    }
-    if points:
-        made[f"contest-{name}-membership"] = scatter(
-            points, "UES privacy, 1 = the oracle", "|AUC − AUC*|, 0 = the oracle"
-        )
+    }  # fmt: skip
+    if shown:
+        made[f"contest-{name}-whole"] = dots(shown, "all retain data in use")
     by_share = [_with_share(rows, share) for share in NO_DATA]
     series = {
         method: [own[method]["unused patients"] if method in own else None for own in by_share]

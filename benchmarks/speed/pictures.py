@@ -78,27 +78,25 @@ def lines(values: Sequence[str], series: Mapping[str, Sequence[float | None]], x
         return _on_surface(svg_of(figure))
 
 
-def scatter(points: Mapping[str, tuple[float, float]], x: str, y: str) -> str:
-    """A named dot for each point, both coordinates 0…1."""
+def dots(rows: Mapping[str, Mapping[str, float | None]], x: str) -> str:
+    """A line for each row, from above, with a marker for each of its numbers, 0…1."""
+    names = list(dict.fromkeys(name for numbers in rows.values() for name in numbers))
     with drawing_settings():
-        figure = new_figure(6.4, 3.6)
-        axes = figure.add_axes((0.1, 0.14, 0.62, 0.82))
-        dress(axes, THEME)
-        taken: list[tuple[float, float]] = []
-        for place, (name, (across, up)) in enumerate(sorted(points.items(), key=lambda item: -item[1][1])):
-            axes.plot([across], [up], marker="o", markersize=4.5, color=THEME.methods[place % len(THEME.methods)])
-            level = up
-            while any(abs(level - other) < 0.043 and abs(across - beside) < 0.32 for beside, other in taken):
-                level -= 0.043
-            taken.append((across, level))
-            axes.annotate(
-                name, (across, up), (across + 0.02, level), fontsize=7.5, color=THEME.text, va="center",
-                annotation_clip=False,
+        figure = new_figure(7.2, 0.235 * len(rows) + 0.75)
+        axes = figure.add_axes((0.24, 0.36 / (0.235 * len(rows) + 0.75) + 0.03, 0.5, 0.95 - 0.4 / (0.235 * len(rows))))
+        dress(axes, THEME, "x")
+        for place, name in enumerate(names):
+            known = [(level, own[name]) for level, own in enumerate(rows.values()) if own.get(name) is not None]
+            axes.plot(
+                [number for _, number in known], [level for level, _ in known], label=name, linestyle="none",
+                marker=MARKERS[place % len(MARKERS)], markersize=5, color=THEME.methods[place % len(THEME.methods)],
             )  # fmt: skip
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(-0.03, 1.03)
-        axes.set_ylim(-0.03, None)
+        axes.tick_params(labelsize=8)
         axes.set_xlabel(x, fontsize=8.5)
-        axes.set_ylabel(y, fontsize=8.5)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=8)
         return _on_surface(svg_of(figure))
 
 

@@ -105,6 +105,33 @@ def test_means_are_over_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert standings.whole([entry]).count("\n") == 2, "no row has all retain data"
 
 
+def test_standings_are_best_first_with_references_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a row without a number is drawn without it."""
+    results = [row("npo.r100", 0.5), row("excess.r100", 0.9), row("theta0", 0.0), row("npo.r30", 0.4), row("oracle", 1)]
+    monkeypatch.setattr(standings.api, "read_results", lambda folder: {"rows": results})
+    rows = standings.table([Cell(0, 0, Path("a"))])
+    lines = standings.whole(rows).splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in lines] == ["`excess`", "`npo`", "theta0"]
+    assert lines[0].split("|")[2:4] == [" .90 ", " – "]
+    assert standings.pictures(rows, "x").keys() == {"contest-x-whole", "contest-x-unused"}
+
+
+def test_differences_are_bold_where_they_are_told_apart() -> None:
+    found: Any = [
+        {"quantity": name, "b": "npo.r30", "difference": value, "low": low, "high": 0.4, "told_apart": apart}
+        for name, value, low, apart in (("privacy", 0.25, 0.1, True), ("membership_auc", -0.5, None, False))
+    ]
+    last = standings.pairs(found, "excess.r30").splitlines()[-1]
+    assert last == "| `npo` | **.25 (.10 to .40)** | – | −.50 |"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, "–"), (0.0, "0"), (-0.001, "0"), (0.999, "1.00"), (0.25, ".25"), (-0.3, "−.30")]
+)
+def test_numbers_have_two_places(value: float | None, expected: str) -> None:
+    assert standings.number(value) == expected
+
+
 def test_a_figure_for_each_ablation() -> None:
     numbers = dict.fromkeys(("forgets", "patients", "unused patients", "restoration"), 0.5)
     made = [
