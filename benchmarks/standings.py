@@ -99,6 +99,12 @@ def spread(row: Row, name: str) -> str:
     return f"{number(row[name])} ({number(min(known))}–{number(max(known))})"
 
 
+def _markdown(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    """A table whose columns behind the first stand right, words though they are."""
+    head, _, *rest = tables.markdown(rows, columns).splitlines(keepends=True)
+    return "".join([head, "| --- |" + " --: |" * (len(columns) - 1) + "\n", *rest])
+
+
 def _score(row: Row) -> float:
     return sum(row[name] or 0.0 for name in UES)
 
@@ -122,8 +128,9 @@ def whole(rows: Sequence[Row]) -> str:
         }
         for (name, row), found in zip(named.items(), robust, strict=True)
     ]  # fmt: skip
-    columns = {"name": "", **{name: f"{name} ↑" for name in (*UES, *UESR)}, **_SHOWN}
-    return tables.markdown(shown, columns)
+    titles = {**{name: f"{name[4:]} ↑" for name in UES}, **{name: f"{name[6:]} ↑, UES-R" for name in UESR}}
+    columns = {"name": "", **titles, **_SHOWN}
+    return _markdown(shown, columns)
 
 
 def less(rows: Sequence[Row]) -> str:
@@ -141,9 +148,7 @@ def less(rows: Sequence[Row]) -> str:
                 f"{number(row['AUC − AUC*'])}"
             )  # fmt: skip
         shown.append(entry)
-    return tables.markdown(
-        shown, {"name": "privacy / facts / **unused patients** / AUC − AUC\\*", **{s: s for s in NO_DATA}}
-    )
+    return _markdown(shown, {"name": "privacy / facts / **unused patients** / AUC − AUC\\*", **{s: s for s in NO_DATA}})
 
 
 def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[Difference]:
@@ -167,7 +172,7 @@ def pairs(found: Sequence[Difference], ours: str) -> str:
             entry = by_other.setdefault(one["b"], {"name": f"`{one['b'].rpartition('.')[0]}`"})
             entry[one["quantity"]] = f"**{text}**" if one["told_apart"] else text
     titles = {"name": f"`{ours.rpartition('.')[0]}` minus", "privacy": "privacy", "incorrectness": "facts"}
-    return tables.markdown(list(by_other.values()), {**titles, "membership_auc": "membership AUC"})
+    return _markdown(list(by_other.values()), {**titles, "membership_auc": "membership AUC"})
 
 
 def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
