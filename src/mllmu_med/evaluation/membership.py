@@ -31,7 +31,7 @@ FPR = 0.01
 IMAGE, BLIND = "image", "blind"
 """The two views of an attacker: as trained, and asked without the image."""
 
-_Kind = tuple[str, ...]
+Kind = tuple[str, ...]
 _SIDES = (Subset.FORGET_PRIVACY, Subset.HOLDOUT)
 
 
@@ -144,18 +144,18 @@ def priv_leak(value: float | None, oracle: float | None) -> float | None:
     return (oracle - value) / (1 - oracle)
 
 
-def _kind(sample: Sample) -> _Kind:
+def kind_of(sample: Sample) -> Kind:
     """Records that may be compared: the same form and, except for leaks (which mix several), the same PHI classes."""
     classes = () if sample.form == "leak" else sorted({span.phi_class for span in sample.spans})
     return (sample.form or "", *classes)
 
 
-def sides_by_kind(samples: Iterable[Sample], scores: Mapping[str, float]) -> dict[_Kind, Sides]:
+def sides_by_kind(samples: Iterable[Sample], scores: Mapping[str, float]) -> dict[Kind, Sides]:
     """Scores of members and non-members by kind of record, of the kinds that have both; no order matters."""
-    found: defaultdict[_Kind, Sides] = defaultdict(lambda: Sides([], []))
+    found: defaultdict[Kind, Sides] = defaultdict(lambda: Sides([], []))
     for sample in samples:
         if sample.id in scores and sample.stratum == Stratum.PRIVATE_IMAGE and sample.subset in _SIDES:
-            members, others = found[_kind(sample)]
+            members, others = found[kind_of(sample)]
             side = members if sample.subset == Subset.FORGET_PRIVACY else others
             side.append(Scored(scores[sample.id], sample.cluster))
     return {kind: found[kind] for kind in sorted(found) if all(found[kind])}
@@ -168,22 +168,22 @@ def membership_auc(measured: Iterable[Measured]) -> float | None:
     0.5). Far **below** the oracle is a trace too: over-forgetting. Compared within records of one kind. None without
     likelihoods on both sides.
     """
-    members: defaultdict[_Kind, list[float]] = defaultdict(list)
-    others: defaultdict[_Kind, list[float]] = defaultdict(list)
+    members: defaultdict[Kind, list[float]] = defaultdict(list)
+    others: defaultdict[Kind, list[float]] = defaultdict(list)
     for one in measured:
         value = mean_logprob(one.output.logprobs)
         if one.output.probe != ORIGINAL or one.sample.stratum != Stratum.PRIVATE_IMAGE or value is None:
             continue
         if one.sample.subset == Subset.FORGET_PRIVACY:
-            members[_kind(one.sample)].append(value)
+            members[kind_of(one.sample)].append(value)
         elif one.sample.subset == Subset.HOLDOUT:
-            others[_kind(one.sample)].append(value)
+            others[kind_of(one.sample)].append(value)
     counted = [_pairs(members[kind], others[kind]) for kind in sorted(members.keys() & others.keys())]
     pairs = sum(size for _, size in counted)
     return math.fsum(won for won, _ in counted) / pairs if pairs else None
 
 
-def pooled(kinds: Mapping[_Kind, Sides]) -> tuple[list[float], list[float]]:
+def pooled(kinds: Mapping[Kind, Sides]) -> tuple[list[float], list[float]]:
     """Scores of all kinds on one scale: each minus the median of its kind, members and non-members together.
 
     An attacker can do that, for it takes no label, and it leaves the order within a kind as it is. Without it one
@@ -218,7 +218,7 @@ class PatientPairs(NamedTuple):
         return np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def patient_pairs(kinds: Mapping[_Kind, Sides], patients: Sequence[str], holdout: Sequence[str]) -> PatientPairs:
+def patient_pairs(kinds: Mapping[Kind, Sides], patients: Sequence[str], holdout: Sequence[str]) -> PatientPairs:
     """The pairs within each kind, counted by the patients they are of."""
     import numpy as np
 
@@ -285,7 +285,7 @@ def _views(outputs: Iterable[Output], samples: Mapping[str, Sample]) -> dict[str
 
 
 def _inference(
-    kinds: Mapping[_Kind, Sides], ideal: Mapping[_Kind, Sides], clusters: Sequence[str], drawn: FloatArray | None
+    kinds: Mapping[Kind, Sides], ideal: Mapping[Kind, Sides], clusters: Sequence[str], drawn: FloatArray | None
 ) -> Inference:
     (value, patients, spread), (other, _, ideal_spread) = (_auc(one, clusters, drawn) for one in (kinds, ideal))
     low = high = difference_low = difference_high = math.nan
@@ -317,7 +317,7 @@ def _inference(
 
 
 def _auc(
-    kinds: Mapping[_Kind, Sides], clusters: Sequence[str], drawn: FloatArray | None
+    kinds: Mapping[Kind, Sides], clusters: Sequence[str], drawn: FloatArray | None
 ) -> tuple[float | None, tuple[int, int], FloatArray | None]:
     """The AUC, the patients on either side, and the AUC of every resample."""
     import numpy as np

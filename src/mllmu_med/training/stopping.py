@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mllmu_med.benchmark.sample import Sample, Stratum
 from mllmu_med.errors import UsageError
+from mllmu_med.evaluation.membership import Kind, kind_of
 from mllmu_med.models.rows import chunk_rows
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.distributed import average
@@ -151,12 +152,10 @@ class ExcessStop:
         return found
 
 
-def _by_kind(samples: Sequence[Sample]) -> dict[tuple[str | None, ...], list[Question]]:
-    """Questions about patients' images by what they ask for, and whether the answer leaks it or states it."""
-    found: dict[tuple[str | None, ...], list[Question]] = {}
+def _by_kind(samples: Sequence[Sample]) -> dict[Kind, list[Question]]:
+    """Questions about patients' images by kind of record, as the evaluation compares them."""
+    found: dict[Kind, list[Question]] = {}
     for sample in samples:
         if sample.stratum is Stratum.PRIVATE_IMAGE:
-            classes = tuple(sorted(span.phi_class for span in sample.spans))
-            question = Question(sample.image_id, sample.question, sample.answer)
-            found.setdefault((sample.form, *classes), []).append(question)
+            found.setdefault(kind_of(sample), []).append(Question(sample.image_id, sample.question, sample.answer))
     return found

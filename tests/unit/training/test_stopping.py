@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mllmu_med.benchmark.sample import Sample, Stratum
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
+from mllmu_med.evaluation.membership import membership_auc
+from mllmu_med.evaluation.metrics import Measured
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.methods.objectives.excess import Excess
 from mllmu_med.models.groups import set_trainable
 from mllmu_med.models.vlm import Question, VisionLanguageModel
@@ -72,6 +75,26 @@ def test_the_auc_compares_members_with_strangers_of_their_kind(vlm: VisionLangua
     _, auc = ExcessStop(vlm, FORGET, STRANGERS, teacher_of(vlm), StopSettings()).measure()
     assert 0 < sum(pairs) < len(pairs), "some of either side are more likely"
     assert auc == pytest.approx(sum(pairs) / len(pairs), abs=1e-9)
+
+
+def test_leaks_of_different_values_are_of_one_kind_as_in_the_evaluation(vlm: VisionLanguageModel) -> None:
+    """Against the same strangers it is the AUC that the evaluation reports."""
+    leaks = [s for s in FORGET if s.stratum is Stratum.PRIVATE_IMAGE]
+    classes = ("name", "mrn", "phone")
+    members = [replace(s, form="leak", subset=Subset.FORGET_PRIVACY) for s in leaks]
+    others = [
+        replace(
+            s, id=f"other-{number}", form="leak", subset=Subset.HOLDOUT, answer=s.answer + "!" * (number % 3),
+            spans=tuple(replace(span, phi_class=classes[number % 3]) for span in s.spans),
+        )
+        for number, s in enumerate(STRANGERS) if s.stratum is Stratum.PRIVATE_IMAGE
+    ]  # fmt: skip
+    _, auc = ExcessStop(vlm, members, others, teacher_of(vlm), StopSettings()).measure()
+    measured = [
+        Measured(s, Output(s.id, ORIGINAL, s.question, s.answer, logprobs=tuple(own_logprob(vlm, s).tolist())), {})
+        for s in (*members, *others)
+    ]
+    assert auc == pytest.approx(membership_auc(measured), abs=1e-9)
 
 
 def test_without_patients_there_is_no_auc_and_the_excess_decides(vlm: VisionLanguageModel) -> None:
