@@ -7,6 +7,7 @@ an answer that nobody is sure of.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -17,13 +18,17 @@ from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.examples import spans_of_tokens
 from mllmu_med.training.teacher import TeacherOutputs, model_outputs
 
-_Kind = tuple[str | None, str]  # how the value is told (directly, leaked, by name), and its class
+_Kind = tuple[str | None, str, int | None]
+"""How the value is told (directly, leaked, by name), its class, and the token's number in it; None: any."""
 
 
 def stranger_levels(vlm: VisionLanguageModel, strangers: Sequence[Sample]) -> dict[_Kind, float]:
-    """(form, class of the private value) → mean log-probability, nats a token, of its tokens. ``vlm`` still is θ0.
+    """Kind of a private token → mean log-probability, nats, that θ0 gives it; for each class also over all its tokens.
+
+    By number, because some tokens are the format's (the dashes of a phone number): strangers have them as everybody.
 
     Args:
+        vlm: θ0.
         strangers: samples of made-up patients (:func:`~mllmu_med.training.siblings.made_up_beside`).
     """
     asked = [Question(sample.image_id, sample.question, sample.answer) for sample in strangers]
@@ -34,6 +39,7 @@ def stranger_levels(vlm: VisionLanguageModel, strangers: Sequence[Sample]) -> di
         for kind, logprob in zip(_kinds(vlm, sample), logprobs, strict=True):
             if kind is not None:
                 found.setdefault(kind, []).append(logprob)
+                found.setdefault((*kind[:2], None), []).append(logprob)
     return {kind: fmean(values) for kind, values in found.items()}
 
 
@@ -44,7 +50,8 @@ def with_strangers(
     wordings: Mapping[str, Sequence[Question]],
     levels: Mapping[_Kind, float],
 ) -> TeacherOutputs:
-    """The outputs with ``stranger``: the level of each private token's kind, +∞ for other tokens and unknown kinds.
+    """The outputs with ``stranger``: the level of each private token's kind, or else of its class; +∞ for other tokens
+    and unknown classes.
 
     Args:
         outputs: of an approximate oracle on the forget questions.
@@ -53,7 +60,10 @@ def with_strangers(
     """
     stranger = torch.full_like(outputs.tensors["target"], math.inf)
     for sample in forget:
-        each = [math.inf if kind is None else levels.get(kind, math.inf) for kind in _kinds(vlm, sample)]
+        each = [
+            math.inf if kind is None else levels.get(kind, levels.get((*kind[:2], None), math.inf))
+            for kind in _kinds(vlm, sample)
+        ]
         for question in wordings[sample.id]:
             stranger[outputs.place(question)] = stranger.new_tensor(each)
     return TeacherOutputs(outputs.questions, outputs.counts, {**outputs.tensors, "stranger": stranger})
@@ -61,7 +71,10 @@ def with_strangers(
 
 def _kinds(vlm: VisionLanguageModel, sample: Sample) -> list[_Kind | None]:
     """The kind of each answer token; None where it is not private."""
-    return [
-        None if which is None else (sample.form, sample.spans[which].phi_class)
-        for which in spans_of_tokens(vlm.prompts, sample)
-    ]
+    within: Counter[int] = Counter()
+    kinds: list[_Kind | None] = []
+    for which in spans_of_tokens(vlm.prompts, sample):
+        kinds.append(None if which is None else (sample.form, sample.spans[which].phi_class, within[which]))
+        if which is not None:
+            within[which] += 1
+    return kinds
