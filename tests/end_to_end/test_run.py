@@ -19,6 +19,7 @@ SMALL = (
     "model.embedded.tower_images=2000", "model.embedded.tower_steps=200",
     "learn.base.steps=260", "learn.original.steps=620", "learn.original.replay=150",
     "learn.oracle.steps=420", "learn.oracle.replay=150", "unlearn.steps=60", "unlearn.retain_batch=12",
+    "methods.excess.steps=60", "methods.excess.forget_batch=6",
     "evaluate.bootstrap=200", "evaluate.ordinary_samples=60",
     "controls.more=true", "attack.attacks=[quantise]", "attack.bystanders=10",
 )  # fmt: skip
@@ -37,7 +38,7 @@ def test_the_whole_chain(finished: RunResult) -> None:
     rows = {row["name"]: row for row in results["rows"]}
     assert list(rows)[:5] == ["theta0", "oracle", "refuse_all", "collapse", "truncated_retrain"]
     assert list(rows)[5:9] == ["gibberish", "shuffled", "keyword_filter", "prompt_wrapper"]
-    assert list(rows)[9:] == ["ga", "grad_diff", "kl_min", "idk", "llmu", "npo"]
+    assert list(rows)[9:] == ["ga", "grad_diff", "kl_min", "idk", "llmu", "npo", "excess"]
 
     def metric(row: str, subset: str, stratum: str, name: str) -> float:
         return float(rows[row]["metrics"][subset][stratum][name])
