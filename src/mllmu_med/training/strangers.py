@@ -32,7 +32,7 @@ def stranger_levels(vlm: VisionLanguageModel, strangers: Sequence[Sample]) -> di
         strangers: samples of made-up patients (:func:`~mllmu_med.training.siblings.made_up_beside`).
     """
     asked = [Question(sample.image_id, sample.question, sample.answer) for sample in strangers]
-    outputs = model_outputs(vlm, asked)
+    outputs = model_outputs(vlm, asked, title="θ0 about strangers")
     found: dict[_Kind, list[float]] = {}
     for sample, question in zip(strangers, asked, strict=True):
         logprobs = outputs.of([question]).target.tolist()

@@ -96,14 +96,16 @@ def coarse(logprobs: Tensor, target: Tensor, top: int = TOP) -> dict[str, Tensor
 
 
 @torch.no_grad()
-def model_outputs(vlm: VisionLanguageModel, questions: Iterable[Question], *, branches: int = 8) -> TeacherOutputs:
-    """What a model says along the answers of these questions."""
+def model_outputs(
+    vlm: VisionLanguageModel, questions: Iterable[Question], *, branches: int = 8, title: str = "approximate oracle"
+) -> TeacherOutputs:
+    """What a model says along the answers of these questions; ``title`` stands at the progress bar."""
     asked = list({question[:3]: question._replace(weights=None) for question in questions}.values())
     vlm.model.eval()
     rows, order = vlm.rows(asked, branches)
     found: list[dict[str, Tensor]] = [{}] * len(asked)
     done = 0
-    with bar("approximate oracle", len(asked)) as progress:
+    with bar(title, len(asked)) as progress:
         for chunk in chunk_rows(rows, _PASS):
             hidden, layout = vlm.hidden(chunk)
             made = _coarse_of(vlm, hidden, layout.target)
