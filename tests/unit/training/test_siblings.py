@@ -169,6 +169,16 @@ def test_the_answers_of_wrong_rules_are_not_held_at_any_question_of_their_kind(
     assert facts(other, replace(RULE, rule_id=None)) > 0, "a single fact is wrong in one place only"
 
 
+def test_no_anchor_names_whom_to_forget_in_its_question(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong fact may be asked with a patient's name; asked so of another image, it is not held."""
+    answering(lambda _: "none", monkeypatch)
+    named = replace(WRONG, question="Has MARIA LOPEZ a nodule?", phrasings=("Is there a nodule?",))
+    found = sibling_questions(llava, [*FORGET[:3], named], RETAIN, COUNT, seed=0)
+    assert {q.question for q in found[2]} == {"Is there a nodule?"}
+
+
 def test_images_with_a_patient_or_an_injected_fact_are_not_shown() -> None:
     """Neither are those of a retained patient whose own records may not be used: they hold sibling records."""
     patient = replace(sample(20, Subset.RETAIN, Stratum.PRIVATE_IMAGE, "Who?", "Ana Ruiz", "Ana Ruiz"), patient_id="p")

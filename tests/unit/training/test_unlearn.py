@@ -12,8 +12,11 @@ import torch
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
+from mllmu_med.methods.addons.siblings import Siblings
+from mllmu_med.methods.composition import Composite
 from mllmu_med.methods.interface import Batch, Needs
 from mllmu_med.methods.objectives.ascent import GradientAscent, GradientDifference
+from mllmu_med.methods.objectives.excess import Excess
 from mllmu_med.methods.objectives.llmu import LLMU
 from mllmu_med.methods.objectives.preference import NPO
 from mllmu_med.models.groups import Lora, set_trainable
@@ -249,6 +252,39 @@ def test_llmu_stops_by_its_own_rule(load_tiny: Callable[[str], VisionLanguageMod
     assert log.steps == 2
     assert "step 2" in log.stopped
     assert run(load_tiny, LLMU(stop_at=1e6)).log.steps == 6
+
+
+def test_excess_counts_from_what_theta0_says_of_strangers(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
+    """Where the ceiling of strangers is left out, something else is learnt."""
+    forget = [replace(s, spans=(replace(s.spans[0], phi_class="mrn"),)) if s.spans else s for s in FORGET]
+
+    def trained(method: Excess) -> str:
+        vlm = load_tiny("llava")
+        set_trainable(vlm, {"language": "full"})
+        settings = replace(SMALL, teacher="marginals", siblings=4)
+        unlearn(vlm, method, forget, RETAIN, LoopSettings(2, 1e-3), settings, seed=1)
+        return weights_digest(vlm.model)
+
+    assert trained(Excess()) == trained(Excess())
+    assert trained(Excess()) != trained(Excess(as_strangers=False))
+
+
+def test_every_sibling_that_is_drawn_has_its_reference(load_tiny: Callable[[str], VisionLanguageModel]) -> None:
+    """Few enough of them are drawn that the others are not computed."""
+    batches: list[Batch] = []
+
+    class Kept(Siblings):
+        def term(self, batch: Batch) -> Any:
+            batches.append(batch)
+            return super().term(batch)
+
+    settings = {"siblings": 40, "sibling_batch": 2, "retain_share": 0.0}
+    log = run(load_tiny, Composite(GradientAscent(), (Kept(),)), **settings).log
+    assert log.steps == len(batches) == 6
+    for batch in batches:
+        assert batch.siblings is not None
+        assert batch.siblings.reference_logits is not None
+        assert batch.siblings.reference_logits.shape == batch.siblings.logits.shape
 
 
 def test_nothing_to_forget_leaves_the_weights_as_they_are(llava: VisionLanguageModel) -> None:
