@@ -62,7 +62,7 @@ def spans_of_tokens(prompts: PromptFormat, sample: Sample) -> list[int | None]:
     """For each answer token, the end token too, the first private span that it overlaps, as index; None: no span."""
     spans = list(enumerate(sample.spans))
     return [
-        next((which for which, span in spans if stop > start and start < span.end and stop > span.start), None)
+        next((which for which, span in spans if start < span.end and stop > span.start), None)
         for start, stop in prompts.answer_offsets(sample.answer)
     ]
 
