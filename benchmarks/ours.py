@@ -1,0 +1,134 @@
+"""What our method costs, at any size: a step, what goes before the first one, and memory.
+
+    python benchmarks/ours.py                                     the embedded model's size
+    python benchmarks/ours.py --size small                        60 million parameters, 144 image tokens
+    python benchmarks/ours.py --size llava-7b --device cuda       one GPU: bfloat16, LoRA of rank 16
+
+Weights are random: what a step costs does not depend on what has been learnt. Each row is a process of its own, which
+takes a step of plain fine-tuning first and then goes through the package's own ``unlearn``. All rows see as many
+answers in a step, half of them to be forgotten; with siblings three in five of the others are about made-up patients.
+
+    s a step     mean over the steps
+    before       seconds before the first one: pairing, θ0's outputs, what θ0 answers about made-up patients
+    oracle       seconds of the approximate oracle: its 40 steps at the fine-tuning row's rate, and its outputs
+    peak MiB     of the process (of the device, where it is a GPU) from θ0 with its adapters to the last step
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.speed import clock, machine, options, records, tables
+from benchmarks.speed.sizes import SIZES, make_trainable
+from benchmarks.speed.ways import FineTune, Task, new_model
+from mllmu_med.memory import forget_peak, peak_memory_mb
+from mllmu_med.methods.interface import Needs
+from mllmu_med.recipe import load_recipe, make_method
+from mllmu_med.training.feeding import UnlearnSettings, forget_questions
+from mllmu_med.training.teacher import TeacherOutputs, model_outputs
+from mllmu_med.training.unlearn import unlearn
+
+FINE_TUNE = "fine-tuning"
+METHODS = ("grad_diff", "npo", "kl_min", "correct", "excess", "npo+siblings", "excess+siblings")
+TEACHER_STEPS = 40
+COLUMNS = {
+    "method": "method", "step": "s a step", "ratio": "× fine-tuning", "before": "before, s", "oracle": "oracle, s",
+    "peak": "peak MiB", "peak_ratio": "× fine-tuning", "run": "200 steps in all, s",
+}  # fmt: skip
+
+
+def settings_of(work: records.Workload, method: str, branches: int, siblings: int) -> UnlearnSettings:
+    """Batches that hold as many answers whatever the method."""
+    kept = len(work.retain)
+    made_up = round(0.6 * kept) if method.endswith("+siblings") else 0
+    return UnlearnSettings(
+        forget_batch=len(work.forget), retain_batch=kept - made_up, sibling_batch=max(1, made_up), siblings=siblings,
+        branches=branches, phrasings=0,
+    )  # fmt: skip
+
+
+def measured(asked: dict[str, Any]) -> dict[str, Any]:
+    """One row, in this process; for a child."""
+    options.set_threads(asked["threads"])
+    size = SIZES[asked["size"]]
+    task = Task(asked["size"], "grad_diff", asked["device"], asked["seed"])
+    work = records.private(asked["images"] or size.images, seed=asked["seed"])
+    vlm = new_model(task, work)
+    tuned = FineTune(task, work, vlm)
+    tuned.seconds(1)  # warms up kernels and allocator for every row alike
+    forget_peak()
+    if asked["method"] == FINE_TUNE:
+        return {"step": tuned.seconds(asked["steps"]), "peak": peak_memory_mb(vlm.device), "answers": len(work.samples)}
+    method = make_method(load_recipe("phantom", methods=[asked["method"]]).methods[0])
+    settings = settings_of(work, asked["method"], size.branches, asked["siblings"])
+    teacher: TeacherOutputs | None = None
+    outputs = 0.0
+    if Needs.TEACHER in method.needs:
+        began = time.perf_counter()
+        wordings = forget_questions(vlm, work.forget, settings, method.objective.rephrasings)
+        teacher = model_outputs(vlm, [question for asked_so in wordings.values() for question in asked_so])
+        machine.wait_for(asked["device"])
+        outputs = time.perf_counter() - began
+    make_trainable(vlm, size, seed=asked["seed"])
+    began = time.perf_counter()
+    log = unlearn(
+        vlm, method, work.forget, work.retain, task.loop(asked["steps"]), settings, seed=asked["seed"], teacher=teacher
+    )
+    machine.wait_for(asked["device"])
+    return {
+        "step": log.seconds / asked["steps"], "before": time.perf_counter() - began - log.seconds,
+        "outputs": outputs if teacher is not None else None, "peak": peak_memory_mb(vlm.device),
+    }  # fmt: skip
+
+
+def carry_out(asked: dict[str, Any]) -> dict[str, Any]:
+    """Every row in a process of its own, the fine-tuning first: the others are held against it."""
+    tuned, rows = None, []
+    for method in (FINE_TUNE, *asked["methods"]):
+        row = {"method": method, **clock.in_a_process(Path(__file__), {**asked, "method": method})}
+        tuned = tuned or row
+        before, outputs = row.get("before"), row.pop("outputs", None)
+        oracle = None if outputs is None else TEACHER_STEPS * tuned["step"] + outputs
+        row |= {
+            "oracle": oracle, "ratio": row["step"] / tuned["step"], "peak_ratio": row["peak"] / tuned["peak"],
+            "run": None if before is None else 200 * row["step"] + before + (oracle or 0.0),
+        }  # fmt: skip
+        rows.append(row)
+        print(f"{method}: {row['step']:.3f} s a step, {row['peak']:,.0f} MiB", file=sys.stderr, flush=True)
+    assert tuned is not None
+    return {
+        "script": "ours", "machine": machine.describe(asked["device"]), "arguments": asked, "rows": rows,
+        "answers": tuned["answers"], "goals": [],
+    }  # fmt: skip
+
+
+def report(result: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    asked = result["arguments"]
+    head = (
+        f"Model `{asked['size']}`; a step holds {result['answers']} answers; {asked['siblings']} made-up patients; "
+        f"mean of {asked['steps']} steps. The approximate oracle takes {TEACHER_STEPS} steps."
+    )
+    rows = [{**row, "peak": int(row["peak"])} for row in result["rows"]]
+    return "\n".join([head, "", tables.markdown(rows, COLUMNS), machine.in_words(result["machine"])]) + "\n"
+
+
+def main() -> None:
+    """Parse, carry out, write."""
+    parser = options.parser(__doc__ or "")
+    options.add_size(parser)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help=f"default: {' '.join(METHODS)}")
+    parser.add_argument("--images", type=int, help="images on either side of a step; default: by size")
+    parser.add_argument("--siblings", type=int, default=200, help="made-up patients (the package's default)")
+    parser.add_argument("--steps", type=int, default=5, help="of each row")
+    options.run(parser, "ours", carry_out, report, child=measured)
+
+
+if __name__ == "__main__":
+    main()
