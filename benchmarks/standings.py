@@ -1,9 +1,11 @@
-"""Tables and pictures of a contest, from the runs that are finished.
+"""Tables and pictures of contests, from the runs that are finished.
 
-    python benchmarks/standings.py runs/contest/few --name phantom-few --fill docs
+    python benchmarks/standings.py runs/contest/few --names phantom-few
+    python benchmarks/standings.py runs/contest/few runs/slake/few --names phantom-few slake-few --fill docs
 
-Written: ``table.json`` and ``table.md`` in the folder; with ``--fill`` the tables between their marks in
-``DOCS/ours.md`` (``contest-NAME``, ``contest-NAME-less``, ``contest-NAME-pairs``) and the pictures in ``DOCS/assets``.
+Written: ``table.json`` and ``table.md`` in each folder. With ``--fill`` also the tables between their marks in
+``DOCS/explanation/contest.md`` (``contest-NAME``, ``-less``, ``-pairs``), the pictures in ``DOCS/assets``, and what all
+folders say together in ``DOCS/ours.md`` (``contest-all``, ``contest-all-less``): name them all in one command.
 """
 
 from __future__ import annotations
@@ -141,14 +143,36 @@ def less(rows: Sequence[Row]) -> str:
     for name in names:
         entry = {"name": f"`{name}`"}
         for share, own in by_share.items():
-            row = own.get(name)
-            entry[share] = (
-                "–" if row is None else
-                f"{number(row['UES privacy'])} / {number(row['UES facts'])} / **{number(row['unused patients'])}** / "
-                f"{number(row['AUC − AUC*'])}"
-            )  # fmt: skip
+            entry[share] = "–" if name not in own else _in_brief(own[name], unused=True)
         shown.append(entry)
     return _markdown(shown, {"name": "privacy / facts / **unused patients** / AUC − AUC\\*", **{s: s for s in NO_DATA}})
+
+
+def summary(situations: Mapping[str, Sequence[Row]], share: str) -> str:
+    """Situation by situation, methods with this share of the retain data: best in the mean of all first.
+
+    Args:
+        situations: name → rows of its contest.
+        share: ``100 %``, or one of :data:`NO_DATA`, then with what unused patients keep.
+    """
+    by_name = {name: _with_share(rows, share) for name, rows in situations.items()}
+    methods = dict.fromkeys(method for own in by_name.values() for method in own)
+    scores = {method: fmean(_score(own[method]) for own in by_name.values() if method in own) for method in methods}
+    shown = []
+    for method in sorted(methods, key=lambda method: -scores[method]):
+        entry = {"name": f"`{method}`"}
+        for name, own in by_name.items():
+            entry[name] = "–" if method not in own else _in_brief(own[method], unused=share in NO_DATA)
+        shown.append(entry)
+    what = (
+        "privacy / facts / **unused patients** / AUC − AUC\\*" if share in NO_DATA else "privacy / facts / AUC − AUC\\*"
+    )
+    return _markdown(shown, {"name": what, **{name: name.replace("-", ", ") for name in by_name}})
+
+
+def _in_brief(row: Row, *, unused: bool) -> str:
+    kept = [f"**{number(row['unused patients'])}**"] if unused else []
+    return " / ".join([*(number(row[name]) for name in UES), *kept, number(row["AUC − AUC*"])])
 
 
 def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[Difference]:
@@ -198,30 +222,45 @@ def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
     return made
 
 
+def stand(folder: Path, name: str, ours: Sequence[str], docs: Path | None) -> list[dict[str, Any]]:
+    """Tables of one contest, in its folder and, where ``docs`` are given, in their page; its rows."""
+    cells = cells_of(folder)
+    if not cells:
+        raise SystemExit(f"{folder}: no run is finished there")
+    rows = table(cells)
+    compared = {one: differences(rows, cells, one) for one in ours}
+    blocks = {
+        f"contest-{name}": whole(rows), f"contest-{name}-less": less(rows),
+        f"contest-{name}-pairs": "\n".join(pairs(found, one) for one, found in compared.items()),
+    }  # fmt: skip
+    tables.write(folder, "table", {"rows": rows, "differences": compared}, "\n".join(blocks.values()))
+    if docs is not None:
+        tables.fill(docs / "explanation" / "contest.md", blocks)
+        for picture, svg in pictures(rows, name).items():
+            (docs / "assets" / f"{picture}.svg").write_text(svg, encoding="utf-8")
+    print(f"{name}: {len(cells)} runs: {', '.join(f'θ0 {cell.theta0}, seed {cell.seed}' for cell in cells)}")
+    return rows
+
+
 def main() -> None:
     """Parse, read, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="OUTPUT/REGIME of benchmarks/contest.py")
-    parser.add_argument("--name", default="phantom-few", help="of the marks and the pictures")
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="OUTPUT/REGIME of benchmarks/contest.py"
+    )
+    parser.add_argument("--names", nargs="+", default=["phantom-few"], help="of the folders, in marks and pictures")
     parser.add_argument("--ours", nargs="+", default=["excess.r100", "excess+siblings.r30"], help="rows to compare")
     parser.add_argument("--fill", type=Path, metavar="DOCS")
     args = parser.parse_args()
-    cells = cells_of(args.folder)
-    if not cells:
-        raise SystemExit(f"{args.folder}: no run is finished there")
-    rows = table(cells)
-    compared = {ours: differences(rows, cells, ours) for ours in args.ours}
-    blocks = {
-        f"contest-{args.name}": whole(rows), f"contest-{args.name}-less": less(rows),
-        f"contest-{args.name}-pairs": "\n".join(pairs(found, ours) for ours, found in compared.items()),
-    }  # fmt: skip
-    tables.write(args.folder, "table", {"rows": rows, "differences": compared}, "\n".join(blocks.values()))
+    if len(args.names) != len(args.folders):
+        parser.error(f"{len(args.folders)} folders have {len(args.names)} names; give each its own with --names")
+    found = {
+        name: stand(folder, name, args.ours, args.fill) for folder, name in zip(args.folders, args.names, strict=True)
+    }
+    together = {"contest-all": summary(found, "100 %"), "contest-all-less": summary(found, "30 %")}
     if args.fill is not None:
-        tables.fill(args.fill / "ours.md", blocks)
-        for name, svg in pictures(rows, args.name).items():
-            (args.fill / "assets" / f"{name}.svg").write_text(svg, encoding="utf-8")
-    print("\n".join(blocks.values()))
-    print(f"{len(cells)} runs: {', '.join(f'θ0 {cell.theta0}, seed {cell.seed}' for cell in cells)}", file=sys.stderr)
+        tables.fill(args.fill / "ours.md", together)
+    print(*together.values(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,22 @@ def test_standings_are_best_first_with_references_below(monkeypatch: pytest.Monk
     assert standings.pictures(rows, "x").keys() == {"contest-x-whole", "contest-x-unused"}
 
 
+def test_the_summary_has_a_column_for_each_situation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods in the order of their mean, those that stand in one of them only with a dash."""
+    results = {
+        "a": [row("npo.r100", 0.5), row("excess.r100", 0.9), row("npo.r30", 0.25)],
+        "b": [row("npo.r100", 0.7), row("rmu.r100", 0.2), row("theta0", 0.0)],
+    }
+    monkeypatch.setattr(standings.api, "read_results", lambda folder: {"rows": results[folder.name]})
+    situations = {f"phantom-{name}": standings.table([Cell(0, 0, Path(name))]) for name in results}
+    lines = [line.strip("| ").split(" | ") for line in standings.summary(situations, "100 %").splitlines()]
+    assert lines[0][1:] == ["phantom, a", "phantom, b"]
+    assert [(line[0], line[1][:3], line[2][:3]) for line in lines[2:]] == [
+        ("`excess`", ".90", "–"), ("`npo`", ".50", ".70"), ("`rmu`", "–", ".20"),
+    ]  # fmt: skip
+    assert "| `npo` | .25 / – / **.90** / .15 | – |" in standings.summary(situations, "30 %")
+
+
 def test_differences_are_bold_where_they_are_told_apart() -> None:
     found: Any = [
         {"quantity": name, "b": "npo.r30", "difference": value, "low": low, "high": 0.4, "told_apart": apart}
