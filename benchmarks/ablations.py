@@ -4,8 +4,9 @@ the retain data.
     python benchmarks/ablations.py phantom --seeds 0 1 2 -o runs/ablations
     python benchmarks/ablations.py phantom --only excess_weight siblings -o runs/ablations --fill docs
 
-Written: ``table.json`` and ``table.md``, and one figure for each ablation, in the output folder (with ``--fill`` the
-figures into ``docs/assets``); the runs themselves in ``seed-N``. What is done is reused.
+Written: ``table.json`` and ``table.md``, and one figure for each ablation, in the output folder; with ``--fill`` the
+table goes into ``DOCS/explanation/ablations.md`` and the figures into ``DOCS/assets``. The runs themselves lie in
+``seed-N``. What is done is reused.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contest import BUDGET, LESS_WITH_SIBLINGS
+from benchmarks.speed import tables
 from benchmarks.speed.pictures import lines
 from benchmarks.standings import figures
 from mllmu_med import api
@@ -172,7 +174,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("-o", "--output", default="runs/ablations")
-    parser.add_argument("--fill", type=Path, metavar="DOCS", help="write the figures into DOCS/assets")
+    parser.add_argument("--fill", type=Path, metavar="DOCS", help="write table and figures there, too")
     args = parser.parse_intermixed_args()
     folder = Path(args.output)
     budget = [*BUDGET, *(f"unlearn.{name}={number}" for name, number in LESS_WITH_SIBLINGS.items())]
@@ -180,6 +182,8 @@ def main() -> None:
     entries = carry_out(recipe, args.only, args.seeds, folder)
     (folder / "table.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown(entries), encoding="utf-8")
+    if args.fill is not None:
+        tables.fill(args.fill / "explanation" / "ablations.md", {"ablations": markdown(entries)})
     for name, svg in pictures(entries).items():
         target = folder if args.fill is None else args.fill / "assets"
         (target / f"{name}.svg").write_text(svg, encoding="utf-8")
