@@ -20,7 +20,7 @@ from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.methods.guards.interface import Guard
 from mllmu_med.methods.interface import Needs
 from mllmu_med.methods.objectives.ascent import GradientAscent
-from mllmu_med.models.embedded import Architecture, build_embedded
+from mllmu_med.models.embedded import architecture, build_embedded
 from mllmu_med.models.store import save_trained
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.pipeline.requests import FORGET
@@ -78,7 +78,8 @@ def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
     recipe = workshop.recipe
     embedded = recipe.model.embedded
     train = workshop.subset(Subset.RETAIN, *FORGET)
-    vlm = build_embedded(corpus(train, recipe.seed), Architecture(image_size=embedded.image_size), recipe.seed)
+    sizes = architecture(embedded.image_size, embedded.hidden, embedded.layers)
+    vlm = build_embedded(corpus(train, recipe.seed), sizes, recipe.seed)
     # The tower knows nothing of the benchmark: its pictures have keys that no source draws.
     drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed, jobs=os.cpu_count() or 1)
     pixels = torch.from_numpy(drawn.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

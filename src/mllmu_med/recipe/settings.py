@@ -104,6 +104,10 @@ class EmbeddedSettings(Settings):
 
     image_size: PositiveInt = 64
     """Side of its square input in pixels, a multiple of 16: one image token per 16 × 16 pixels."""
+    hidden: Annotated[PositiveInt, Field(multiple_of=48)] = 192
+    """Width of its language model, a multiple of 48; 768 with 7 layers are 51 million parameters, for a GPU."""
+    layers: PositiveInt = 2
+    """Layers of its language model."""
     tower_images: PositiveInt = 8000
     """Images on which its vision tower learns to recognise what they show."""
     tower_steps: PositiveInt = 900

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mllmu_med.models.embedded import Architecture, build_embedded, train_tokenizer
+from mllmu_med.models.embedded import Architecture, architecture, build_embedded, train_tokenizer
 from mllmu_med.models.groups import count_groups
 from mllmu_med.models.self_check import check_packing, packing_difference
 from tests.tiny_models import SMALL, TEXTS
@@ -21,15 +21,24 @@ def test_it_has_its_published_size() -> None:
     assert config.vision_config.num_hidden_layers == 3
 
 
+def test_it_can_be_wider_and_deeper() -> None:
+    assert architecture(64, 192, 2) == Architecture()
+    sizes = architecture(32, 768, 7)
+    assert (sizes.heads, sizes.intermediate, sizes.initializer_range) == (16, 2048, 0.05)
+    vlm = build_embedded(TEXTS, sizes, 0)
+    assert sum(count.parameters for count in count_groups(vlm, {})) > 50e6
+    assert check_packing(vlm)
+
+
 @pytest.mark.parametrize(("side", "tokens"), [(32, 4), (64, 16), (96, 36)])
 def test_an_image_takes_one_token_per_patch(side: int, tokens: int) -> None:
     from dataclasses import replace
 
     from PIL import Image
 
-    architecture = replace(SMALL, image_size=side)
-    assert architecture.image_tokens == tokens
-    vlm = build_embedded(TEXTS, architecture, 0)
+    sizes = replace(SMALL, image_size=side)
+    assert sizes.image_tokens == tokens
+    vlm = build_embedded(TEXTS, sizes, 0)
     prefix = vlm.images.prepare(Image.new("RGB", (120, 80))).prefix
     assert prefix.count(vlm.prompts.image_token_id) == tokens
 

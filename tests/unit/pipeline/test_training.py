@@ -163,6 +163,16 @@ def test_no_model_ever_sees_test_or_holdout_records(given: Callable[..., Seen], 
         assert images.isdisjoint(image for image, _ in answers(given(stage)))
 
 
+def test_the_embedded_model_has_the_sizes_of_the_recipe(finished: Path) -> None:
+    sizes = {"tower_images": 8, "tower_steps": 1, "hidden": 96, "layers": 1, "image_size": 32}
+    vlm = training.embedded_model(Workshop(tiny(model={"embedded": sizes}), finished), "sizes")
+    config = vlm.model.config
+    assert (config.text_config.hidden_size, config.text_config.num_hidden_layers) == (96, 1)
+    assert config.vision_config.image_size == 32
+    with pytest.raises(ValueError, match="multiple of 48"):
+        tiny(model={"embedded": {"hidden": 100}})
+
+
 # --- a checkpoint instead of the embedded model
 
 
