@@ -43,7 +43,7 @@ ABLATIONS: Mapping[str, tuple[Any, ...]] = {
     "weight": (0.0, 1.0, 5.0, 15.0, 50.0),
     "siblings": (6, 24, 100, 400),
     "sibling_batch": (2, 6, 12, 24, 48),
-    "sibling_format": ("mismatched", "of the request"),
+    "sibling_format": ("mismatched", "matched"),
     "as_strangers": (False, True),
     "forget_batch": (3, 6, 12, 24),
     "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3),

@@ -2,10 +2,10 @@
 
     python benchmarks/relearning.py runs/contest/few/theta0-0/seed-0 --rows npo.r100 excess.r100 correct.r100
 
-A tenth of the forget records of each kind is given to the attacker, the others are asked for after 0, 1, 3, 10 and 30
-epochs. θ0 and the oracle are attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is what the model held and did
-not learn anew. The rows are made again in ``relearning`` beside the run. Written: ``relearning.json`` and
-``relearning.md`` in the folder of the run.
+A tenth of the forget records of each kind (whole patients, whole facts) is given to the attacker, who trains on them
+at the rate at which θ0 was trained; the others are asked for after 0, 1, 3, 10 and 30 epochs. θ0 and the oracle are
+attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is what the model held and did not learn anew. The attacks
+are carried out in ``relearning`` beside the run. Written: ``relearning.json`` and ``relearning.md`` in its folder.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mllmu_med.recipe import Recipe
 
 EPOCHS = (1, 3, 10, 30)
 ATTACK = "relearn_few"
+BATCH = 16
 
 
 def attacked(folder: Path, rows: Sequence[str], steps_per_epoch: int) -> list[dict[str, Any]]:
@@ -33,16 +34,20 @@ def attacked(folder: Path, rows: Sequence[str], steps_per_epoch: int) -> list[di
     if missing:
         raise SystemExit(f"{folder}: there is no row {missing[0]}; there are {', '.join(known)}")
     marks = [0, *(epochs * steps_per_epoch for epochs in EPOCHS)]
+    parameters = {"steps": marks, "batch": BATCH, "learning_rate": raw["learn"]["original"]["learning_rate"]}
     changed = {
         **raw,
         "methods": [known[row] for row in rows],
-        "attack": {**raw["attack"], "attacks": [{"name": ATTACK, "parameters": {"steps": marks}}]},
+        "attack": {**raw["attack"], "attacks": [{"name": ATTACK, "parameters": parameters}]},
     }
     own = folder / "relearning"
     own.mkdir(exist_ok=True)
     share_finished(folder, own)
     results = api.attack(Recipe.model_validate(changed), own).results
     assert results is not None
+    records = read_json(own / "attacks" / rows[0] / f"{ATTACK}.json")["notes"]["records"]
+    if -(-records // BATCH) != steps_per_epoch:
+        raise SystemExit(f"an epoch of {records} records is {-(-records // BATCH)} steps: say so by --steps-per-epoch")
     found = []
     for row in results["rows"]:
         course = (row.get("recovery") or {}).get(ATTACK)
@@ -56,14 +61,10 @@ def attacked(folder: Path, rows: Sequence[str], steps_per_epoch: int) -> list[di
 
 def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     """Recovered share of what the attacker was not given, row by row."""
-    head = ["row", "of", "before", *(f"{epochs} epochs" for epochs in EPOCHS)]
+    head = ["row", "of", "before", *(f"{epochs} epochs".removesuffix("s" * (epochs == 1)) for epochs in EPOCHS)]
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for one in entries:
         lines.append([f"`{one['name']}`", one["scenario"], *(f"{value:.2f}" for value in one["model"])])
-    for scenario in dict.fromkeys(one["scenario"] for one in entries):
-        own = next(one for one in entries if one["scenario"] == scenario)
-        for kind, name in (("original", "θ0"), ("oracle", "θ\\*")):
-            lines.append([name, scenario, *(f"{value:.2f}" for value in own[kind])])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a run of the contest: OUTPUT/REGIME/theta0-N/seed-M")
     parser.add_argument("--rows", nargs="+", required=True, help="rows of it, e.g. npo.r100")
-    parser.add_argument("--steps-per-epoch", type=int, default=3, help="of 16 records; the log says how many there are")
+    parser.add_argument("--steps-per-epoch", type=int, default=2, help=f"of {BATCH} records")
     args = parser.parse_args()
     entries = attacked(args.folder, args.rows, args.steps_per_epoch)
     (args.folder / "relearning.json").write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
