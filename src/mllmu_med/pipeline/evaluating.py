@@ -18,6 +18,7 @@ from mllmu_med.folders import digest, read_manifest
 from mllmu_med.memory import peak_memory_mb
 from mllmu_med.pipeline.controls import INSTRUCTION
 from mllmu_med.pipeline.stage import Facts
+from mllmu_med.pipeline.strangers import ask_strangers, strangers_asked, write_strangers
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.training.interrupts import graceful_stop
 
@@ -62,12 +63,18 @@ def evaluate_model(workshop: Workshop, name: str, folder: Path, *, model: str | 
         samples, probes = reference_samples(samples), ()
     vlm = workshop.load(weights, as_trained=True)
     store = AnswerStore(answers_folder(workshop.output / "evaluations" / name), purpose)
+    strangers = strangers_asked(workshop, samples) if name != "base" else []
     with store, graceful_stop() as stop:
         engine: Engine = Stored(InProcess(vlm, evaluate.batch), store, stopping=lambda: stop.requested)
+        if model is not None:
+            engine = Wrapped(engine, INSTRUCTION)
         outputs = measure(
-            engine if model is None else Wrapped(engine, INSTRUCTION), samples,
-            max_new_tokens=evaluate.max_new_tokens, probes=probes, seed=recipe.seed,
+            engine, samples, max_new_tokens=evaluate.max_new_tokens, probes=probes, seed=recipe.seed,
             title=f"evaluate {name}",
         )  # fmt: skip
+        told = ask_strangers(
+            engine, strangers, max_new_tokens=evaluate.max_new_tokens, title=f"evaluate {name}: strangers"
+        )
     write_outputs(outputs, folder)
+    write_strangers(told, folder)
     return {"outputs": len(outputs), "peak_memory_mb": round(peak_memory_mb(vlm.device), 1)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, measured_rows, score_rows
 from mllmu_med.evaluation.statistics import majority_baseline
+from mllmu_med.evaluation.strangers import StrangerAnswer
 from mllmu_med.evaluation.verdicts import suppression_label
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
 from mllmu_med.inside.report import inside_results
@@ -32,6 +33,7 @@ from mllmu_med.pipeline.retained import has_share, unused_by_row
 from mllmu_med.pipeline.sections import sections
 from mllmu_med.pipeline.sequence import folders_between, row_training, with_courses
 from mllmu_med.pipeline.stage import Facts
+from mllmu_med.pipeline.strangers import read_strangers
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import MethodSettings, make_method
 
@@ -101,7 +103,7 @@ def scored_rows(
     measured = measured_rows(by_id, outputs)
     more = sections(
         samples, outputs, measured, attempts, attacks, _base_outputs(workshop), unused_by_row(workshop),
-        seed=seed, bootstrap=bootstrap,
+        _strangers(workshop, outputs), seed=seed, bootstrap=bootstrap,
     )  # fmt: skip
     served = served_rows(workshop)
     infos = {
@@ -147,6 +149,11 @@ def _seen_inside(workshop: Workshop, samples: Sequence[Sample], rows: Sequence[s
         name: {"inside": inside_results(samples, own, *references, seed=seed, bootstrap=bootstrap)}
         for name, own in found.items()
     }
+
+
+def _strangers(workshop: Workshop, rows: Iterable[str]) -> dict[str, list[StrangerAnswer]]:
+    found = {row: read_strangers(workshop.output / "evaluations" / row) for row in rows}
+    return {row: answers for row, answers in found.items() if answers}
 
 
 def _base_outputs(workshop: Workshop) -> list[Output] | None:

@@ -20,6 +20,7 @@ from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.private.detection import Told, class_figures, detect_spans
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, finite
 from mllmu_med.evaluation.statistics import memberships, resample
+from mllmu_med.evaluation.strangers import StrangerAnswer, strangers_kept
 from mllmu_med.evaluation.subgroups import Subgroups
 from mllmu_med.evaluation.unused import unused_results
 
@@ -36,6 +37,7 @@ def sections(
     attacks: Mapping[str, Attack],
     base: Sequence[Output] | None,
     unused: Mapping[str, Collection[str]],
+    strangers: Mapping[str, Sequence[StrangerAnswer]],
     *,
     seed: int,
     bootstrap: int,
@@ -48,6 +50,7 @@ def sections(
     - ``detection``: forgotten patients' values told, by class and by how they were recognised.
     - ``subgroups``: who pays, against the oracle.
     - ``unused``: what is left of the retain data that the row's method may not use, beside that which it may.
+    - ``strangers``: how much of what θ0 says of made-up patients is still said.
     - ``exposure``, ``sampling``, ``recovery``, ``unlok``: of the attacks ``exposure`` and ``sampling``, of those that
       change weights, and UnLOK-VQA's own figures.
 
@@ -58,6 +61,7 @@ def sections(
         attacks: the attacks by name.
         base: outputs of a model that has learnt no patient, for the membership attack that needs one.
         unused: row → clusters of the retain set that its method may not use; only rows for which there are some.
+        strangers: row → its answers about made-up patients, θ0's among them; only rows that were asked.
         seed, bootstrap: of intervals.
     """
     by_id = {sample.id: sample for sample in samples}
@@ -81,6 +85,9 @@ def sections(
             section["unused"] = unused_results(
                 measured[row], measured[ORIGINAL_ROW], unused[row], seed=seed, bootstrap=bootstrap
             )
+        if row in strangers:
+            told = strangers_kept(strangers[row], strangers[ORIGINAL_ROW], seed=seed, bootstrap=bootstrap)
+            section |= {} if told is None else {"strangers": told}
         if tried:
             section |= _of_attempts(by_id, own, outputs[ORIGINAL_ROW], tried, attempts[ORIGINAL_ROW], ideal, attacks)
         found[row] = finite(section)

@@ -34,6 +34,9 @@ TUNING_FORMAT = "mllmu-med/tuning/1"
 SHARED = ("benchmark", "models/base", "models/theta0")
 TUNED = "tuned.yaml"
 """The recipe with the best settings of each method, ready to be run in the folder of the run."""
+AS_GOOD = 0.05
+"""Trials whose score is this near the best are as good by the score. Where a part of the retain data may not be used,
+the score does not see what becomes of it: of these trials the one is taken that leaves most of θ0 with strangers."""
 
 
 @dataclass(frozen=True)
@@ -201,22 +204,27 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     from mllmu_med.benchmark.sample import Subset
     from mllmu_med.evaluation.grid import evaluation_samples
     from mllmu_med.evaluation.output_store import read_outputs
+    from mllmu_med.evaluation.strangers import strangers_kept
     from mllmu_med.evaluation.validation import validation_score
     from mllmu_med.pipeline.retained import unused_clusters
+    from mllmu_med.pipeline.strangers import read_strangers
     from mllmu_med.pipeline.workshop import Workshop
 
     workshop = Workshop(recipe, folder)
     samples: list[Sample] = evaluation_samples(
         workshop.samples, most=recipe.evaluate.ordinary_samples, seed=recipe.seed, part="validation"
     )
-    original = read_outputs(folder / "evaluations" / "theta0")
+    theta0 = folder / "evaluations" / "theta0"
+    original, of_strangers = read_outputs(theta0), read_strangers(theta0)
     settings = {method.row: method for method in recipe.methods}
     rows: list[dict[str, Any]] = []
     for trial in trials:
         # Not by what the method was not shown: what becomes of that is seen once, in the test.
         unused = unused_clusters(workshop, settings[trial.row])
         own = [s for s in samples if s.subset is not Subset.RETAIN or s.cluster not in unused]
-        score = validation_score(own, read_outputs(folder / "evaluations" / trial.row), original)
+        evaluation = folder / "evaluations" / trial.row
+        score = validation_score(own, read_outputs(evaluation), original)
+        strangers = strangers_kept(read_strangers(evaluation), of_strangers, seed=recipe.seed, bootstrap=0)
         training = read_manifest(folder / "models" / trial.row)["training"]
         rows.append(
             {
@@ -227,25 +235,40 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
                 "score": score.value,
                 "scenarios": score.scenarios,
                 "parts": score.parts,
+                "strangers": None if strangers is None else strangers["kept"],
+                "unused": bool(unused),
                 "steps": training["steps"],
                 "records": training["records"],
                 "seconds": training["loop_seconds"],
                 "stopped": training["stopped"],
             }
         )
-    best: dict[str, dict[str, Any]] = {}
-    for row in rows:  # the first of equals: the recipe's own settings win a tie
-        if row["method"] not in best or _rank(row) > _rank(best[row["method"]]):
-            best[row["method"]] = row
+    methods = dict.fromkeys(row["method"] for row in rows)
+    best = {method: best_of([row for row in rows if row["method"] == method]) for method in methods}
     return {
         "format": TUNING_FORMAT,
         "seed": recipe.seed,
         "trials_per_method": count,
-        "judged_on": "forget set in its own wordings, usable retained patients, validation part; never the test part",
+        "judged_on": "forget set in its own wordings, usable retained patients, validation part; made-up patients where "
+        "a part of the retain data may not be used; never the test part",
         "trials": rows,
         "best": best,
     }
 
 
-def _rank(row: Mapping[str, Any]) -> float:
+def best_of(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The trial that is taken; of equals the first, so that the recipe's own settings win a tie.
+
+    That of the best score where the method may use all retain data; else, of those within :data:`AS_GOOD` of it, the
+    one that says of most strangers what θ0 says.
+    """
+    best = max(trials, key=_score)
+    if best["strangers"] is None or not best["unused"]:
+        return best
+    return max(
+        (row for row in trials if _score(row) >= _score(best) - AS_GOOD), key=lambda row: float(row["strangers"])
+    )
+
+
+def _score(row: Mapping[str, Any]) -> float:
     return -math.inf if row["score"] is None else float(row["score"])

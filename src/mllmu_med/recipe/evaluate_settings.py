@@ -36,6 +36,9 @@ class EvaluateSettings(Settings):
     """What is asked beside forget and retain set; `validation` is for tuning, the test part stays untouched."""
     ordinary_samples: PositiveInt = 300
     """Most ordinary samples asked of each subset, in whole groups; patients and injected facts are always all asked."""
+    strangers: NonNegativeInt = 32
+    """Made-up patients that every model is asked about: what it does to them, it does to patients that it was not
+    shown. 0 = none."""
 
 
 class CollapseSettings(Settings):

@@ -14,7 +14,8 @@ GROUPS = (("patients", "retained patients: values told"), ("retain", "ordinary a
 """Levels of the section ``unused`` with their headings."""
 NOTE = (
     "Left of θ0: the level on the unused data over that of θ0 on the same, 1 where nothing is lost, with its 95% "
-    "interval over patients and images. Shaded by how much less than 1 it is, and levels by how much less than θ0’s."
+    "interval over patients and images. Shaded by how much less than 1 it is, and levels by how much less than θ0’s. "
+    "Made-up patients: answers that are still θ0’s, letter by letter; they can be looked at where unused ones cannot."
 )
 
 
@@ -26,12 +27,14 @@ def unused_grid(results: Results) -> Grid | None:
             cells = [Cell(percent(row.get("retain_share")))]
             for level, _ in GROUPS:
                 cells += _cells(row, level)
+            kept, low, high = (at(row, "strangers", name) for name in ("kept", "low", "high"))
+            cells += [shaded(kept, "↑", 1.0), Cell(interval(low, high) or MISSING)]
             body.append((summarise(row), cells))
     if not body:
         return None
     columns = [("used", "↑"), ("unused", "↑"), ("left of θ0", "↑"), ("95% interval", ""), ("number unused", "")]
-    titles = [("used", ""), *(columns * len(GROUPS))]
-    groups = [("retain data", 1), *((heading, len(columns)) for _, heading in GROUPS)]
+    titles = [("used", ""), *(columns * len(GROUPS)), ("as θ0 says it", "↑"), ("95% interval", "")]
+    groups = [("retain data", 1), *((heading, len(columns)) for _, heading in GROUPS), ("made-up patients", 2)]
     gaps = any(cell.text == MISSING for _, cells in body for cell in cells)
     return Grid(
         "Kept of what was used, and of what was not", groups, titles, body, [NOTE, *([NOTHING] if gaps else [])]

@@ -14,7 +14,7 @@ from mllmu_med.evaluation import validation
 from mllmu_med.evaluation.grid import evaluation_samples
 from mllmu_med.evaluation.validation import validation_score
 from mllmu_med.folders import read_json
-from mllmu_med.pipeline.tuning import grid_of, plan_trials, plan_tuning, trials_of, tuning_recipe
+from mllmu_med.pipeline.tuning import best_of, grid_of, plan_trials, plan_tuning, trials_of, tuning_recipe
 from mllmu_med.recipe import Recipe, load_recipe
 from tests.unit.evaluation.conftest import ordinary, patient
 
@@ -101,6 +101,27 @@ def test_every_shipped_grid_names_real_settings() -> None:
         assert grid_of(method)
 
 
+@pytest.mark.parametrize(
+    ("unused", "trials", "best"),
+    [
+        (False, [(0.8, 0.9), (0.82, 0.3), (0.7, 1.0)], 1),
+        (True, [(0.8, 0.9), (0.82, 0.3), (0.7, 1.0)], 0),
+        (True, [(0.8, 0.3), (0.82, 0.3), (0.81, 0.2)], 0),
+        (True, [(0.8, None), (0.82, None), (0.7, None)], 1),
+        (True, [(None, 0.5), (None, 0.4), (None, 0.9)], 2),
+        (False, [(None, 0.5), (0.1, 0.4), (0.1, 0.9)], 1),
+    ],
+)
+def test_with_less_retain_data_the_trial_nearest_theta0_with_strangers_is_taken_of_equally_good_ones(
+    unused: bool, trials: list[tuple[float | None, float | None]], best: int
+) -> None:
+    rows = [
+        {"trial": number, "score": score, "strangers": strangers, "unused": unused}
+        for number, (score, strangers) in enumerate(trials)
+    ]
+    assert best_of(rows)["trial"] == best
+
+
 TINY = (
     "source.images=90", "benchmark.patients_forgotten=3", "benchmark.patients_retained=5",
     "benchmark.patients_holdout=3", "benchmark.wrong_image_facts=6", "benchmark.wrong_rules=1",
@@ -131,8 +152,10 @@ def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monk
         ("ga", 0), ("ga", 1), ("grad_diff", 0), ("grad_diff", 1),
     ]  # fmt: skip
     for name, best in result["best"].items():
-        own = [row["score"] or 0 for row in result["trials"] if row["method"] == name]
-        assert (best["score"] or 0) == max(own)
+        own = [row for row in result["trials"] if row["method"] == name]
+        assert best == best_of(own)
+        assert {row["unused"] for row in own} == {name == "grad_diff"}
+        assert all(0 <= row["strangers"] <= 1 for row in own)
     assert read_json(folder / "tuning" / "tuning.json")["trials"] == result["trials"]
     assert not (folder / "models" / "oracle").exists(), "no oracle is trained for tuning"
     assert {plan.status for plan in plan_tuning(recipe, folder, 2)[1]} == {"done"}, "a second call makes nothing"

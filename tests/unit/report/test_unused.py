@@ -24,6 +24,7 @@ def with_unused(results: dict[str, Any]) -> dict[str, Any]:
             "patients": {"used": kept(0.9, 0.9, 11), "unused": kept(0.25, 1.0, 25)},
             "retain": {"used": kept(0.75, 0.8, 120), "unused": kept(0.77, 0.8, 1280)},
         },
+        "strangers": {"patients": 32, "questions": 260, "kept": 0.25, "low": 0.125, "high": 0.5},
     }
     found["idk"] |= {
         "retain_share": 0.0,
@@ -53,8 +54,10 @@ def test_levels_are_shaded_against_theta0_and_what_is_left_against_all(results: 
         ("30.0%", None),
         ("90.0%", 6), ("25.0%", 0), ("0.25", 0), ("0.12–0.38", None), ("25", None),
         ("75.0%", 4), ("77.0%", 5), ("0.96", 5), ("0.84–1.09", None), ("1,280", None),
+        ("25.0%", 0), ("0.12–0.50", None),
     ]  # fmt: skip
     assert [cell.text for cell in idk[:6]] == ["0%", "–", "50.0%", "–", "–", "36"]
+    assert [cell.text for cell in idk[-2:]] == ["–", "–"], "not asked"
     assert "not measured" in grid.notes[-1]
 
 

@@ -1,0 +1,65 @@
+"""Made-up patients that every model is asked about.
+
+What a method does to retained patients whom it may not use cannot be looked at where they may not be looked at. What it
+does to strangers can: the more of θ0's answers about made-up patients it changes, the more unused patients are gone
+with the forgotten ones (docs/explanation/siblings.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.engines.interface import Engine
+from mllmu_med.evaluation.strangers import StrangerAnswer
+from mllmu_med.folders import read_json, write_json
+from mllmu_med.made_up.patients import made_up_patients
+from mllmu_med.models.generation import Prompt
+from mllmu_med.pipeline.workshop import Workshop
+from mllmu_med.progress import bar
+from mllmu_med.seeding import derive
+
+FILE = "strangers.json"
+
+
+def strangers_asked(workshop: Workshop, samples: Sequence[Sample]) -> list[Sample]:
+    """Samples of made-up patients of the format of everything that is to be forgotten; none are trained on.
+
+    They are shown on ordinary images of the part that is evaluated, which show no patient of the benchmark; where there
+    are none, on blends of forget images.
+
+    Args:
+        samples: what every model is asked (:func:`~mllmu_med.pipeline.evaluating.asked_samples`).
+    """
+    recipe = workshop.recipe
+    if not recipe.evaluate.strangers:
+        return []
+    forget = workshop.subset(Subset.FORGET_PRIVACY)
+    ordinary = [s.image_id for s in samples if s.subset is Subset.TEST and s.stratum is Stratum.GENERAL and s.image_id]
+    seed = derive(recipe.seed, "strangers of the evaluation")  # others than any method makes up
+    return made_up_patients(forget, sorted(set(ordinary)), recipe.evaluate.strangers, seed)
+
+
+def ask_strangers(
+    engine: Engine, strangers: Sequence[Sample], *, max_new_tokens: int, title: str
+) -> list[StrangerAnswer]:
+    """The model's greedy answer to each question, each once."""
+    asked = list(dict.fromkeys((str(s.patient_id), s.image_id, s.question) for s in strangers))
+    if not asked:
+        return []
+    with bar(title, len(asked)) as progress:
+        prompts = [Prompt(image, question) for _, image, question in asked]
+        said = engine.answers(prompts, max_new_tokens=max_new_tokens, progress=progress)
+    return [StrangerAnswer(*one, answer.text) for one, answer in zip(asked, said, strict=True)]
+
+
+def write_strangers(answers: Sequence[StrangerAnswer], folder: Path) -> None:
+    """``strangers.json``: patient, image, question, answer."""
+    write_json(folder / FILE, [list(answer) for answer in answers])
+
+
+def read_strangers(folder: Path) -> list[StrangerAnswer]:
+    """What :func:`write_strangers` wrote; nothing where a model was not asked."""
+    file = folder / FILE
+    return [StrangerAnswer(*answer) for answer in read_json(file)] if file.is_file() else []

@@ -1,0 +1,49 @@
+"""What is left of θ0 with strangers."""
+
+from __future__ import annotations
+
+import pytest
+
+from mllmu_med.evaluation.strangers import StrangerAnswer, strangers_kept
+
+THETA0 = [
+    StrangerAnswer("a", "i", "Who?", "Ana Ruiz"),
+    StrangerAnswer("a", None, "Phone of Ana?", "555-0101"),
+    StrangerAnswer("b", "j", "Who?", "Ole Berg"),
+    StrangerAnswer("c", "k", "Who?", ""),
+]
+
+
+def said(*answers: str) -> list[StrangerAnswer]:
+    return [one._replace(answer=answer) for one, answer in zip(THETA0, answers, strict=True)]
+
+
+def test_the_share_of_answers_that_are_still_theta0s() -> None:
+    found = strangers_kept(said(" Ana Ruiz\n", "555-0102", "Ole Berg", "none"), THETA0, seed=0)
+    assert found is not None
+    assert (found["patients"], found["questions"], found["kept"]) == (3, 4, 0.5)
+    assert found["low"] is not None
+    assert found["high"] is not None
+    assert 0 <= found["low"] <= 0.5 <= found["high"] <= 1
+    assert strangers_kept(THETA0, THETA0, seed=0) == {**found, "kept": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_patients_are_drawn_and_not_questions() -> None:
+    """Two patients, one changed whole: a resample has none, half or all of the answers, however many they are."""
+    answers = [StrangerAnswer(name, None, f"{name}{n}", "x") for name in "ab" for n in range(50)]
+    own = [one._replace(answer="y") if one.patient == "a" else one for one in answers]
+    found = strangers_kept(own, answers, seed=0)
+    assert found is not None
+    assert (found["low"], found["kept"], found["high"]) == (0.0, 0.5, 1.0)
+
+
+def test_no_interval_where_none_is_asked_for_or_there_is_one_patient() -> None:
+    for found in (strangers_kept(THETA0, THETA0, seed=0, bootstrap=0), strangers_kept(THETA0[:2], THETA0[:2], seed=0)):
+        assert found is not None
+        assert (found["low"], found["high"]) == (None, None)
+    assert strangers_kept([], [], seed=0) is None
+
+
+def test_other_questions_are_refused() -> None:
+    with pytest.raises(ValueError, match="different strangers"):
+        strangers_kept(THETA0[:3], THETA0, seed=0)
