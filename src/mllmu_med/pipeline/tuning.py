@@ -249,8 +249,8 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
         "format": TUNING_FORMAT,
         "seed": recipe.seed,
         "trials_per_method": count,
-        "judged_on": "forget set in its own wordings, usable retained patients, validation part; made-up patients where "
-        "a part of the retain data may not be used; never the test part",
+        "judged_on": "forget set in its own wordings, usable retained patients, validation part; made-up patients "
+        "where a part of the retain data may not be used; never the test part",
         "trials": rows,
         "best": best,
     }
