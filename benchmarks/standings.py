@@ -5,7 +5,8 @@
 
 Written: ``table.json`` and ``table.md`` in each folder. With ``--fill`` also the tables between their marks in
 ``DOCS/explanation/contest.md`` (``contest-NAME``, ``-less``, ``-pairs``), the pictures in ``DOCS/assets``, and what all
-folders say together in ``DOCS/ours.md`` (``contest-all``, ``contest-all-less``): name them all in one command.
+folders say together in ``DOCS/ours.md`` (``contest-all``, ``contest-all-less``) and, of strangers and unused patients,
+in ``DOCS/explanation/siblings.md`` (``strangers``): name them all in one command.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.speed import tables
-from benchmarks.speed.pictures import dots, lines
+from benchmarks.speed.pictures import dots, lines, points
 from mllmu_med import api
 from mllmu_med.evaluation.comparing.pairs import Difference, corrected
 
@@ -65,7 +66,8 @@ def figures(row: Row) -> dict[str, float | None]:
         "UES-R privacy": private["robust"], "UES-R facts": wrong["robust"],
         "forgets": private["parts"]["forget"], "suppression": wrong["parts"].get("suppression"),
         "restoration": wrong["parts"].get("restoration"), "patients": private["parts"]["patients"],
-        "unused patients": unused.get("share"), "test": private["parts"]["test"],
+        "unused patients": unused.get("share"), "strangers": (row.get("strangers") or {}).get("kept"),
+        "test": private["parts"]["test"],
         "AUC − AUC*": None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
         "cost": (row.get("cost") or {}).get("share_of_oracle"),
     }  # fmt: skip
@@ -175,6 +177,27 @@ def _in_brief(row: Row, *, unused: bool) -> str:
     return " / ".join([*(number(row[name]) for name in UES), *kept, number(row["AUC − AUC*"])])
 
 
+def seen_on_strangers(situations: Mapping[str, Sequence[Row]]) -> dict[str, list[tuple[float, float]]]:
+    """Situation → what is kept of strangers and of unused patients, for each row with less retain data and each run."""
+    found = {}
+    for name, rows in situations.items():
+        cells = [cell for row in rows if row["name"].endswith((".r30", ".r10", ".r0")) for cell in row["cells"]]
+        pairs = [(cell["strangers"], cell["unused patients"]) for cell in cells]
+        found[name] = [(kept, left) for kept, left in pairs if kept is not None and left is not None]
+    return {name: pairs for name, pairs in found.items() if len(pairs) > 2}
+
+
+def stand_in(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """How well strangers tell what becomes of unused patients: rank correlation, situation by situation."""
+    from scipy.stats import spearmanr
+
+    shown = [
+        {"name": name.replace("-", ", "), "models": str(len(own)), "ρ": number(float(spearmanr(own).statistic))}
+        for name, own in pairs.items()
+    ]
+    return _markdown(shown, {"name": "contest", "models": "models", "ρ": "Spearman's ρ"})
+
+
 def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[Difference]:
     """Paired differences between our row and every other method with the same share, corrected together."""
     runs = ",".join(str(cell.folder.resolve()) for cell in cells)
@@ -258,8 +281,13 @@ def main() -> None:
         name: stand(folder, name, args.ours, args.fill) for folder, name in zip(args.folders, args.names, strict=True)
     }
     together = {"contest-all": summary(found, "100 %"), "contest-all-less": summary(found, "30 %")}
+    kept = seen_on_strangers(found)
     if args.fill is not None:
         tables.fill(args.fill / "ours.md", together)
+    if args.fill is not None and kept:
+        tables.fill(args.fill / "explanation" / "siblings.md", {"strangers": stand_in(kept)})
+        drawn = points(kept, "of θ0's answers about strangers, left", "of θ0's recall of unused patients, left")
+        (args.fill / "assets" / "strangers-unused.svg").write_text(drawn, encoding="utf-8")
     print(*together.values(), sep="\n")
 
 

@@ -100,6 +100,25 @@ def dots(rows: Mapping[str, Mapping[str, float | None]], x: str) -> str:
         return _on_surface(svg_of(figure))
 
 
+def points(series: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
+    """A mark for each pair of shares, 0…1, in the colour of its series."""
+    with drawing_settings():
+        figure = new_figure(5.4, 3.2)
+        axes = figure.add_axes((0.11, 0.16, 0.56, 0.79))
+        dress(axes, THEME)
+        for place, (name, pairs) in enumerate(series.items()):
+            axes.plot(
+                [a for a, _ in pairs], [b for _, b in pairs], label=name, linestyle="none", markersize=4,
+                marker=MARKERS[place % len(MARKERS)], color=THEME.methods[place % len(THEME.methods)],
+            )  # fmt: skip
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.1)
+        axes.set_xlabel(x, fontsize=8.5)
+        axes.set_ylabel(y, fontsize=8.5)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=8)
+        return _on_surface(svg_of(figure))
+
+
 def ratios(steps: Sequence[Mapping[str, Any]]) -> str:
     """How many times faster than the peers' step, a bar an objective, a group a model."""
     bars = [

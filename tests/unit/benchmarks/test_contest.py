@@ -88,7 +88,7 @@ def row(name: str, privacy: float) -> dict[str, Any]:
         "name": name, "label": name, "ues": {"privacy": score, "incorrectness": {**score, "value": None}},
         "metrics": {"forget/privacy": {"private_image": private}},
         "distances": {"forget/privacy": {"kl": 2.0}}, "cost": {"share_of_oracle": 0.3},
-        "unused": {"patients": {"unused": {"share": 0.9}}},
+        "unused": {"patients": {"unused": {"share": 0.9}}}, "strangers": {"kept": privacy / 2},
     }  # fmt: skip
 
 
@@ -130,6 +130,19 @@ def test_the_summary_has_a_column_for_each_situation(monkeypatch: pytest.MonkeyP
         ("`excess`", ".90", "–"), ("`npo`", ".50", ".70"), ("`rmu`", "–", ".20"),
     ]  # fmt: skip
     assert "| `npo` | .25 / – / **.90** / .15 | – |" in standings.summary(situations, "30 %")
+
+
+def test_strangers_are_held_against_unused_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every row with less retain data, in every run."""
+    left = {"npo.r30": 0.8, "ga.r30": 0.1, "rmu.r0": 0.3, "idk.r10": 0.2, "npo.r100": 0.0}
+    results = []
+    for place, (name, share) in enumerate(left.items()):
+        results.append({**row(name, 1 - place / 10), "unused": {"patients": {"unused": {"share": share}}}})
+    monkeypatch.setattr(standings.api, "read_results", lambda folder: {"rows": results})
+    found = standings.seen_on_strangers({"x-few": standings.table([Cell(0, 0, Path("a"))]), "y": []})
+    assert found == {"x-few": [(0.5, 0.8), (0.45, 0.1), (0.4, 0.3), (0.35, 0.2)]}
+    assert standings.stand_in(found).splitlines()[-1] == "| x, few | 4 | .40 |"
+    assert "<svg" in standings.points(found, "x", "y")
 
 
 def test_differences_are_bold_where_they_are_told_apart() -> None:
