@@ -123,6 +123,15 @@ def test_unlearn_takes_the_methods_of_the_call_or_of_ones_own_recipe_else_the_re
     for arguments, expected in orders:
         assert shell(*arguments)[0] == 0, arguments
         assert [method.name for method in pipeline.calls[-1][1].methods] == expected, arguments
+    own = {method.name: method for method in load_recipe("phantom").methods}[RECOMMENDED]
+    assert shell("unlearn", "unlearn.retain_share=0.3")[0] == 0
+    [less] = pipeline.calls[-1][1].methods
+    assert (less.learning_rate, less.retain_share) == (own.learning_rate / 2, 0.3)
+    same = {"name", "row", "learning_rate", "retain_share"}
+    assert less.model_dump(exclude=same) == own.model_dump(exclude=same)
+    assert shell("unlearn", "llava_med", f"source.path={tmp_path}", "unlearn.retain_share=0.3")[0] == 0
+    [less] = pipeline.calls[-1][1].methods
+    assert (less.name, less.learning_rate) == (WITH_LESS_RETAIN, 1e-4), "as that recipe has it"
     assert shell("unlearn", "phantom", "methods.npo.steps=9")[0] == 0
     assert len(pipeline.calls[-1][1].methods) > 1, "who changes one of the recipe's methods means these"
 

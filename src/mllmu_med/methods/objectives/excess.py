@@ -86,7 +86,7 @@ class Excess(Objective):
     needs: ClassVar = Needs.RETAIN | Needs.TEACHER | Needs.CORRECTIONS
     cost: ClassVar = Cost.EXTRA
     grid: ClassVar = {
-        "learning_rate": (5e-4, 1e-3, 2e-3),
+        "learning_rate": (3e-4, 5e-4, 1e-3, 2e-3),
         "excess_weight": (1.0, 3.0),
         "retain_weight": (1.0, 2.0, 5.0),
     }
