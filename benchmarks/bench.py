@@ -36,6 +36,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "where": ("where.py", "--size", "tiny"),
     "where-small": ("where.py", "--size", "small"),
     "scaling": ("scaling.py",),
+    "ours": ("ours.py", "--size", "tiny", "--steps", "20"),
 }  # fmt: skip
 """Name of the result → script and options."""
 
@@ -64,7 +65,8 @@ def carry_out(names: list[str], folder: Path, threads: int) -> list[str]:
 
 def collected(folder: Path) -> dict[str, dict[str, Any]]:
     """Name → result, of every script that has written into the folder."""
-    every = [*JOBS, "step-llava-7b", "step-qwen2_5_vl-7b", "evaluate-llava-7b", "evaluate-qwen2_5_vl-7b", "peers"]
+    every = [*JOBS, "step-llava-7b", "step-qwen2_5_vl-7b", "evaluate-llava-7b", "evaluate-qwen2_5_vl-7b", "peers",
+             "ours-small", "ours-llava-7b", "ours-qwen2_5_vl-7b"]  # fmt: skip
     return {
         name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in every
