@@ -58,7 +58,8 @@ def stage(output: Path, row: str) -> Stage:
 
 
 def outputs(output: Path, row: str) -> bytes:
-    return (output / "evaluations" / row / "outputs.parquet").read_bytes()
+    folder = output / "evaluations" / row
+    return (folder / "outputs.parquet").read_bytes() + (folder / "strangers.json").read_bytes()
 
 
 def kept(output: Path, row: str) -> Path:

@@ -11,7 +11,7 @@ from mllmu_med.seeding import numpy_rng
 
 
 class StrangerAnswer(NamedTuple):
-    """What a model says of a made-up patient."""
+    """What a model says of a made-up patient; ``answer`` is the digest of it."""
 
     patient: str
     image: str | None
@@ -57,7 +57,7 @@ def strangers_kept(
         return None
     same: dict[str, list[bool]] = {}
     for ours, theirs in zip(own, original, strict=True):
-        same.setdefault(ours.patient, []).append(ours.answer.strip() == theirs.answer.strip())
+        same.setdefault(ours.patient, []).append(ours.answer == theirs.answer)
     kept, counts = np.array([sum(v) for v in same.values()]), np.array([len(v) for v in same.values()])
     low = high = None
     if bootstrap and len(same) > 1:

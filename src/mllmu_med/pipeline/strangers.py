@@ -13,7 +13,7 @@ from pathlib import Path
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.engines.interface import Engine
 from mllmu_med.evaluation.strangers import StrangerAnswer
-from mllmu_med.folders import read_json, write_json
+from mllmu_med.folders import digest, read_json, write_json
 from mllmu_med.made_up.patients import made_up_patients
 from mllmu_med.models.generation import Prompt
 from mllmu_med.pipeline.workshop import Workshop
@@ -44,18 +44,21 @@ def strangers_asked(workshop: Workshop, samples: Sequence[Sample]) -> list[Sampl
 def ask_strangers(
     engine: Engine, strangers: Sequence[Sample], *, max_new_tokens: int, title: str
 ) -> list[StrangerAnswer]:
-    """The model's greedy answer to each question, each once."""
+    """The digest of the model's greedy answer to each question, each once.
+
+    Of strangers a model says what it remembers of others: that is compared, and not written down.
+    """
     asked = list(dict.fromkeys((str(s.patient_id), s.image_id, s.question) for s in strangers))
     if not asked:
         return []
     with bar(title, len(asked)) as progress:
         prompts = [Prompt(image, question) for _, image, question in asked]
         said = engine.answers(prompts, max_new_tokens=max_new_tokens, progress=progress)
-    return [StrangerAnswer(*one, answer.text) for one, answer in zip(asked, said, strict=True)]
+    return [StrangerAnswer(*one, digest([*one, answer.text])) for one, answer in zip(asked, said, strict=True)]
 
 
 def write_strangers(answers: Sequence[StrangerAnswer], folder: Path) -> None:
-    """``strangers.json``: patient, image, question, answer."""
+    """``strangers.json``: patient, image, question, digest of the answer."""
     write_json(folder / FILE, [list(answer) for answer in answers])
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from mllmu_med.benchmark.sample import Stratum, Subset
+from mllmu_med.engines.interface import Engine
 from mllmu_med.evaluation.spans import tells
+from mllmu_med.evaluation.strangers import strangers_kept
 from mllmu_med.folders import read_json
+from mllmu_med.models.generation import Answer, Prompt
 from mllmu_med.pipeline.evaluating import asked_samples
-from mllmu_med.pipeline.strangers import read_strangers, strangers_asked
+from mllmu_med.pipeline.strangers import FILE, ask_strangers, read_strangers, strangers_asked, write_strangers
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.training.siblings import made_up_beside
 from tests.unit.pipeline.conftest import tiny
@@ -50,6 +55,35 @@ def test_every_row_is_asked_the_same_and_the_results_hold_what_is_left(finished:
         assert results[name]["strangers"]["kept"] == sum(same) / len(same)
         assert results[name]["strangers"]["questions"] == len(same)
     assert "strangers" not in results["refuse_all"]
+
+
+class Saying:
+    """An engine that says one thing to everything."""
+
+    tells_likelihoods = False
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def answers(self, prompts: Sequence[Prompt], *, max_new_tokens: int, progress: Any = None) -> list[Answer]:
+        return [Answer(self.text, truncated=False) for _ in prompts]
+
+
+def test_what_is_said_of_strangers_is_compared_and_not_written_down(finished: Path, tmp_path: Path) -> None:
+    """θ0 takes them for patients whom it remembers."""
+    workshop = Workshop(tiny(), finished)
+    strangers = strangers_asked(workshop, asked_samples(workshop))
+    told = {
+        text: ask_strangers(cast(Engine, Saying(text)), strangers, max_new_tokens=4, title="x")
+        for text in ("Ana Ruiz", "Ole Berg")
+    }
+    write_strangers(told["Ana Ruiz"], tmp_path)
+    assert "Ana Ruiz" not in (tmp_path / FILE).read_text()
+    assert read_strangers(tmp_path) == told["Ana Ruiz"]
+    for text, kept in (("Ana Ruiz", 1.0), ("Ole Berg", 0.0)):
+        found = strangers_kept(told[text], told["Ana Ruiz"], seed=0)
+        assert found is not None
+        assert found["kept"] == kept
 
 
 def test_none_are_asked_where_the_recipe_says_so(finished: Path) -> None:
