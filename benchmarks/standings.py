@@ -3,15 +3,20 @@
     python benchmarks/standings.py runs/contest/few --names phantom-few
     python benchmarks/standings.py runs/contest/few runs/slake/few --names phantom-few slake-few --fill docs
 
-Written: ``table.json`` and ``table.md`` in each folder. With ``--fill`` also the tables between their marks in
-``DOCS/explanation/contest.md`` (``contest-NAME``, ``-less``, ``-pairs``), the pictures in ``DOCS/assets``, and what all
-folders say together in ``DOCS/ours.md`` (``contest-all``, ``contest-all-less``) and, of strangers and unused patients,
-in ``DOCS/explanation/siblings.md`` (``strangers``): name them all in one command.
+Written: ``table.json`` and ``table.md`` in each folder. With ``--fill`` also
+
+- ``DOCS/assets/contest-NAME.json``, the figures of every run, and the pictures beside it. What is published there of
+  other θ0s and seeds stays and counts: runs may be carried out on several machines, one after the other;
+- the tables between their marks in ``DOCS/explanation/contest.md`` (``contest-NAME``, ``-less``, ``-pairs``; paired
+  differences need the answers, and are of the runs at hand alone);
+- what all published contests say together, in ``DOCS/ours.md`` (``contest-all``, ``contest-all-less``) and, of
+  strangers and unused patients, in ``DOCS/explanation/siblings.md`` (``strangers``).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +40,8 @@ _SHOWN: Mapping[str, str] = {
 }  # fmt: skip
 REFERENCES = ("theta0", "refuse_all", "truncated_retrain")
 NO_DATA = ("30 %", "10 %", "0 %")
+PREFIX = "contest-"
+"""Of the published figures, in the documents' assets."""
 
 
 class Cell(NamedTuple):
@@ -74,17 +81,39 @@ def figures(row: Row) -> dict[str, float | None]:
 
 
 def table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One entry a row: means over the cells, and the values of each."""
+    """One entry a row: means over the cells, and the values of each, with four places."""
     found: dict[str, dict[str, Any]] = {}
     for theta0, seed, folder in cells:
         for row in api.read_results(folder)["rows"]:
             entry = found.setdefault(row["name"], {"name": row["name"], "label": row["label"], "cells": []})
-            entry["cells"].append({"theta0": theta0, "seed": seed, **figures(row)})
-    for entry in found.values():
-        for name in [name for name in entry["cells"][0] if name not in ("theta0", "seed")]:
-            known = [cell[name] for cell in entry["cells"] if cell[name] is not None]
-            entry[name] = fmean(known) if known else None
-    return list(found.values())
+            own = {name: None if value is None else round(value, 4) for name, value in figures(row).items()}
+            entry["cells"].append({"theta0": theta0, "seed": seed, **own})
+    return [_averaged(entry) for entry in found.values()]
+
+
+def _averaged(entry: Row) -> dict[str, Any]:
+    means: dict[str, float | None] = {}
+    for name in [name for name in entry["cells"][0] if name not in ("theta0", "seed")]:
+        known = [cell[name] for cell in entry["cells"] if cell.get(name) is not None]
+        means[name] = fmean(known) if known else None
+    return {**entry, **means}
+
+
+def merged(rows: Sequence[Row], earlier: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows with the cells published before of other θ0s and seeds, and the rows that only stand there."""
+    before = {row["name"]: row for row in earlier}
+    found = []
+    for row in rows:
+        new = {(cell["theta0"], cell["seed"]): cell for cell in row["cells"]}
+        old = {(cell["theta0"], cell["seed"]): cell for cell in before.pop(row["name"], {"cells": ()})["cells"]}
+        found.append(_averaged({**row, "cells": [cell for _, cell in sorted({**old, **new}.items())]}))
+    return [*found, *(dict(row) for row in before.values())]
+
+
+def published(docs: Path) -> dict[str, list[dict[str, Any]]]:
+    """Name → rows of every contest in ``docs/assets``."""
+    files = sorted((docs / "assets").glob(f"{PREFIX}*.json"))
+    return {file.stem.removeprefix(PREFIX): json.loads(file.read_text(encoding="utf-8"))["rows"] for file in files}
 
 
 def number(value: float | None) -> str:
@@ -246,12 +275,14 @@ def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
 
 
 def stand(folder: Path, name: str, ours: Sequence[str], docs: Path | None) -> list[dict[str, Any]]:
-    """Tables of one contest, in its folder and, where ``docs`` are given, in their page; its rows."""
+    """Tables of one contest, in its folder and, where ``docs`` are given, there; its rows, the published included."""
     cells = cells_of(folder)
     if not cells:
         raise SystemExit(f"{folder}: no run is finished there")
-    rows = table(cells)
-    compared = {one: differences(rows, cells, one) for one in ours}
+    rows = own = table(cells)
+    if docs is not None:
+        rows = merged(own, published(docs).get(name, ()))
+    compared = {one: differences(own, cells, one) for one in ours}
     blocks = {
         f"contest-{name}": whole(rows), f"contest-{name}-less": less(rows),
         f"contest-{name}-pairs": "\n".join(pairs(found, one) for one, found in compared.items()),
@@ -259,6 +290,8 @@ def stand(folder: Path, name: str, ours: Sequence[str], docs: Path | None) -> li
     tables.write(folder, "table", {"rows": rows, "differences": compared}, "\n".join(blocks.values()))
     if docs is not None:
         tables.fill(docs / "explanation" / "contest.md", blocks)
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        (docs / "assets" / f"{PREFIX}{name}.json").write_text(f'{{"rows": [\n{lines}\n]}}\n', encoding="utf-8")
         for picture, svg in pictures(rows, name).items():
             (docs / "assets" / f"{picture}.svg").write_text(svg, encoding="utf-8")
     print(f"{name}: {len(cells)} runs: {', '.join(f'θ0 {cell.theta0}, seed {cell.seed}' for cell in cells)}")
@@ -280,6 +313,8 @@ def main() -> None:
     found = {
         name: stand(folder, name, args.ours, args.fill) for folder, name in zip(args.folders, args.names, strict=True)
     }
+    if args.fill is not None:
+        found = published(args.fill)
     together = {"contest-all": summary(found, "100 %"), "contest-all-less": summary(found, "30 %")}
     kept = seen_on_strangers(found)
     if args.fill is not None:

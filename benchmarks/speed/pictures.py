@@ -82,8 +82,10 @@ def dots(rows: Mapping[str, Mapping[str, float | None]], x: str) -> str:
     """A line for each row, from above, with a marker for each of its numbers, 0…1."""
     names = list(dict.fromkeys(name for numbers in rows.values() for name in numbers))
     with drawing_settings():
-        figure = new_figure(7.2, 0.235 * len(rows) + 0.75)
-        axes = figure.add_axes((0.24, 0.36 / (0.235 * len(rows) + 0.75) + 0.03, 0.5, 0.95 - 0.4 / (0.235 * len(rows))))
+        drawn = 0.235 * len(rows) + 0.1  # inches
+        height = drawn + 0.65
+        figure = new_figure(7.2, height)
+        axes = figure.add_axes((0.24, 0.5 / height, 0.5, drawn / height))
         dress(axes, THEME, "x")
         for place, name in enumerate(names):
             known = [(level, own[name]) for level, own in enumerate(rows.values()) if own.get(name) is not None]

@@ -132,6 +132,44 @@ def test_the_summary_has_a_column_for_each_situation(monkeypatch: pytest.MonkeyP
     assert "| `npo` | .25 / – / **.90** / .15 | – |" in standings.summary(situations, "30 %")
 
 
+def test_runs_published_before_count_unless_they_are_carried_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = {"a": [row("npo.r100", 0.5)], "b": [row("npo.r100", 0.7), row("rmu.r100", 0.2)]}
+    monkeypatch.setattr(standings.api, "read_results", lambda folder: {"rows": results[folder.name]})
+    earlier = standings.table([Cell(0, 0, Path("a")), Cell(1, 0, Path("b"))])
+    results["a"] = [row("npo.r100", 0.9)]
+    npo, rmu = standings.merged(standings.table([Cell(0, 0, Path("a"))]), earlier)
+    assert [(cell["theta0"], cell["UES privacy"]) for cell in npo["cells"]] == [(0, 0.9), (1, 0.7)]
+    assert npo["UES privacy"] == pytest.approx(0.8)
+    assert (rmu["name"], rmu["UES privacy"]) == ("rmu.r100", 0.2)
+    means_alone = [{**npo, "cells": []}]
+    [again] = standings.merged(standings.table([Cell(0, 0, Path("a"))]), means_alone)
+    assert again["UES privacy"] == 0.9, "means of runs that are not there cannot be averaged with others"
+
+
+def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another command with other runs, and the summary is of both."""
+    for page in ("ours.md", "explanation/contest.md", "explanation/siblings.md"):
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text(
+            "<!-- measured:contest-all -->\n<!-- /measured:contest-all -->\n", encoding="utf-8"
+        )
+    (tmp_path / "assets").mkdir()
+    monkeypatch.setattr(standings, "differences", lambda rows, cells, ours: [])
+    for name, privacy in (("phantom-few", 0.25), ("slake-many", 0.75)):
+        own = tmp_path / name / "theta0-0" / "seed-0" / "results"
+        own.mkdir(parents=True)
+        (own / "results.json").touch()
+        result = {"rows": [row("npo.r100", privacy), row("npo.r30", privacy)]}
+        monkeypatch.setattr(standings.api, "read_results", lambda folder, result=result: result)
+        command = ["standings", str(tmp_path / name), "--names", name, "--fill", str(tmp_path)]
+        monkeypatch.setattr("sys.argv", command)
+        standings.main()
+    found = standings.published(tmp_path)
+    assert {name: rows[0]["UES privacy"] for name, rows in found.items()} == {"phantom-few": 0.25, "slake-many": 0.75}
+    text = (tmp_path / "ours.md").read_text(encoding="utf-8")
+    assert "| `npo` | .25 / – / .15 | .75 / – / .15 |" in text
+
+
 def test_strangers_are_held_against_unused_patients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every row with less retain data, in every run."""
     left = {"npo.r30": 0.8, "ga.r30": 0.1, "rmu.r0": 0.3, "idk.r10": 0.2, "npo.r100": 0.0}
