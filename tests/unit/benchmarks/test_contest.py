@@ -30,6 +30,23 @@ def test_settings_are_tuned_with_all_data_and_once_with_less() -> None:
     assert Entry("npo", 0.1).tuned_as == Entry("npo", 0.0).tuned_as == Entry("npo", 0.3)
 
 
+def test_with_less_data_twice_as_many_settings_are_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """There strangers decide between them; who has no grid has nothing to tune."""
+    asked: list[tuple[list[str], int]] = []
+
+    def tune(recipe: Any, folder: Path, trials: int) -> dict[str, Any]:
+        asked.append(([method.row for method in recipe.methods], trials))
+        return {"best": {method.row: {"settings": {"learning_rate": trials}} for method in recipe.methods}}
+
+    monkeypatch.setattr(contest.api, "tune", tune)
+    wanted = entries(("filter", "npo", "idk"), (1.0, 0.3, 0.1))
+    best = contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 3)
+    assert asked == [(["npo.r100", "idk.r100"], 3), (["npo.r30"], 6)]
+    assert best[Entry("npo", 1.0)] == {"learning_rate": 3}
+    assert best[Entry("npo", 0.1).tuned_as] == {"learning_rate": 6}
+    assert contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 1) == {}
+
+
 @pytest.mark.parametrize("name", sorted({*METHODS, *LESS}))
 def test_every_name_is_a_method(name: str) -> None:
     [settings] = load_recipe("phantom", methods=[name]).methods
