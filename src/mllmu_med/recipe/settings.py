@@ -281,7 +281,7 @@ class UnlearnSettings(OptimiserSettings):
     """Stop once the model knows at most this much more of the forget answers than an approximate oracle, in nats a
     token, and membership cannot be told; 0.05 is a good value; null = take all steps."""
     stop_band: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
-    """Largest distance from .5 of the membership AUC against made-up patients at which to stop."""
+    """How far above .5 the membership AUC against made-up patients may be where the training stops."""
     stop_every: PositiveInt = 10
     """Steps between measurements for it."""
     statistics_records: PositiveInt = 128

@@ -34,7 +34,8 @@ class StopSettings:
 
     Attributes:
         excess: largest mean excess, nats a token, > 0.
-        band: largest distance of the membership AUC from .5, 0….5.
+        band: how far above .5 the membership AUC may be, 0….5. As far below it records are less likely than a
+            stranger's, which gives them away as well: going on makes it worse, so that ends the training, too.
         every: steps between measurements (rounded up to entries of the curve).
 
     Raises:
@@ -55,7 +56,7 @@ class StopSettings:
 
 
 class ExcessStop:
-    """Ends the training at the first measurement with a small mean excess and a membership AUC about .5.
+    """Ends the training at the first measurement with a small mean excess and a membership AUC not above .5.
 
     Measured is every forget sample in its own wording. Members and strangers are compared where they are asked about
     an image, and only with questions of their own kind, as the evaluation does with patients held out.
@@ -99,9 +100,12 @@ class ExcessStop:
         """Measure after ``step`` steps: ``excess`` and, where there are patients, ``auc`` in the curve."""
         left, auc = self.measure()
         numbers = {"excess": left} if auc is None else {"excess": left, "auc": auc}
-        if not left <= self.settings.excess or (auc is not None and not abs(auc - 0.5) <= self.settings.band):
+        band = self.settings.band
+        if not left <= self.settings.excess or (auc is not None and not auc <= 0.5 + band):
             return Sighting(numbers)
         seen = "" if auc is None else f", membership AUC {auc:.2f} against made-up siblings"
+        if auc is not None and auc < 0.5 - band:
+            seen += ": more was forgotten than a stranger's record would be; a lower rate comes to rest nearer .5"
         return Sighting(numbers, f"nothing was left to forget at step {step}: mean excess {left:.3f} nat{seen}")
 
     @torch.no_grad()
