@@ -4,11 +4,11 @@
     python benchmarks/contest.py slake source.path=Slake1.0 --regime many --methods npo excess+siblings -o runs/slake
 
 Settings are tuned on the first θ0, on the validation part and on retain data that the method may use, once with all of
-it and once with 30 %, by twice as many trials, for then strangers count, too; the test part is seen once. Then every
-method is run on each θ0 (another benchmark, base, θ0 and oracle) and each seed of unlearning. Written: ``table.json``
-and ``table.md`` in ``OUTPUT/REGIME``; the runs themselves, with pages, in ``OUTPUT/REGIME/theta0-N/seed-M``. What is
-done is reused, so the same command goes on after an interruption. Paired tests, pictures and the tables of the
-documents: ``benchmarks/standings.py``.
+it and once with 30 %, by twice as many trials (``--trials-less``), for then strangers count, too; the test part is seen
+once. Then every method is run on each θ0 (another benchmark, base, θ0 and oracle) and each seed of unlearning. Written:
+``table.json`` and ``table.md`` in ``OUTPUT/REGIME``; the runs themselves, with pages, in
+``OUTPUT/REGIME/theta0-N/seed-M``. What is done is reused, so the same command goes on after an interruption. Paired
+tests, pictures and the tables of the documents: ``benchmarks/standings.py``.
 """
 
 from __future__ import annotations
@@ -95,14 +95,17 @@ def entries(methods: Sequence[str], shares: Sequence[float]) -> list[Entry]:
     return found
 
 
-def tuned(recipe: Recipe, wanted: Sequence[Entry], folder: Path, trials: int) -> dict[Entry, dict[str, Any]]:
-    """Best settings of each entry, by the validation part; twice as many trials where less retain data is used."""
+def tuned(
+    recipe: Recipe, wanted: Sequence[Entry], folder: Path, trials: int, less: int | None = None
+) -> dict[Entry, dict[str, Any]]:
+    """Best settings of each entry, by the validation part; ``less`` trials where less retain data is used, else twice
+    as many."""
     rows = list(dict.fromkeys(entry.tuned_as for entry in wanted if _has_grid(entry.method)))
     if trials < 2:
         return {}
     best: dict[Entry, dict[str, Any]] = {}
     for own, count in (
-        ([one for one in rows if one.share == 1], trials), ([one for one in rows if one.share < 1], 2 * trials),
+        ([one for one in rows if one.share == 1], trials), ([one for one in rows if one.share < 1], less or 2 * trials),
     ):  # fmt: skip
         if own:
             found = api.tune(_with(recipe, methods=[one.block for one in own]), folder, trials=count)["best"]
@@ -130,7 +133,9 @@ def run_all(args: argparse.Namespace) -> Iterator[tuple[int, int, Path]]:
     recipe = load_recipe(args.recipe, *BUDGET, *regime, *args.overrides, methods=["ga"])
     folder = Path(args.output) / args.regime
     wanted = entries(args.methods or METHODS, args.shares)
-    best = tuned(_with(recipe, seed=args.theta0[0]), wanted, folder / f"theta0-{args.theta0[0]}", args.trials)
+    best = tuned(
+        _with(recipe, seed=args.theta0[0]), wanted, folder / f"theta0-{args.theta0[0]}", args.trials, args.trials_less
+    )
     for theta0 in args.theta0:
         for seed in args.seeds:
             block = [{**best.get(entry.tuned_as, {}), **entry.block, "seed": seed} for entry in wanted]
@@ -153,8 +158,9 @@ def main() -> None:
         "--trials",
         type=int,
         default=3,
-        help="settings tried for each method, twice as many with less retain data; 1 = untuned",
+        help="settings tried for each method; 1 = untuned",
     )
+    parser.add_argument("--trials-less", type=int, help="the same with less retain data; default: twice as many")
     parser.add_argument("-o", "--output", default="runs/contest")
     args = parser.parse_intermixed_args()
     cells = [Cell(*done) for done in run_all(args)]

@@ -44,6 +44,8 @@ def test_with_less_data_twice_as_many_settings_are_tried(monkeypatch: pytest.Mon
     assert asked == [(["npo.r100", "idk.r100"], 3), (["npo.r30"], 6)]
     assert best[Entry("npo", 1.0)] == {"learning_rate": 3}
     assert best[Entry("npo", 0.1).tuned_as] == {"learning_rate": 6}
+    contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 3, 4)
+    assert [trials for _, trials in asked[2:]] == [3, 4], "unless so many are wanted"
     assert contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 1) == {}
 
 
