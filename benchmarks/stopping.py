@@ -6,9 +6,11 @@
 A method is run to its end and measured every few steps twice. By the rule: mean excess over the approximate oracle, and
 membership AUC against made-up siblings. With the oracle in sight: KL from the oracle on the forget answers, and
 membership AUC against the patients held out, beside the oracle's own. The rule stops at the first measurement with an
-excess of at most .05 nat and an AUC within .05 of .5; who sees the oracle at the first one with a KL at most a tenth
-above the lowest of the run and an AUC within .05 of the oracle's. Written: ``table.json`` and ``table.md`` in the
-folder, and how far the AUC against the made-up is from that against the held out, at the most.
+excess within its limit and an AUC of at most .55; who sees the oracle at the first one with a KL at most a tenth above
+the lowest of the run and an AUC within .05 of the oracle's. Written: ``table.json``, every measurement, and
+``table.md``: what each limit of the excess leads to, and run by run where either stops and how far the AUC against the
+made-up is from that against the held out, at the most. A run that stands in ``table.json`` is not carried out again.
+With ``--fill DOCS`` both tables are put into ``DOCS/ours.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -27,6 +30,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contest import BUDGET
+from benchmarks.speed import tables
 from mllmu_med import api
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.methods.objectives.excess import teacher_kl
@@ -48,24 +52,22 @@ from mllmu_med.training.watching import Sighting
 
 NEAR_LOWEST = 1.1
 """Times the lowest KL of a run at which its model is as near the oracle as it gets."""
-LEFT, BAND = 0.05, 0.05
+BAND = StopSettings().band
+LIMITS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Of the mean excess, in nats a token."""
+
+Row = Mapping[str, float]
 
 
-def stops(rows: Sequence[Mapping[str, float]], ideal: float) -> dict[str, int | None]:
-    """Steps at which the rule and one who sees the oracle would stop; None: never.
+def by_rule(rows: Sequence[Row], limit: float) -> Row | None:
+    """The first measurement at which the rule stops, of a run's in their order."""
+    return next((row for row in rows if row["excess"] <= limit and row["auc"] <= 0.5 + BAND), None)
 
-    Args:
-        rows: the measurements of a run, in order.
-        ideal: the oracle's membership AUC against the patients held out.
-    """
-    lowest = min(row["KL from oracle"] for row in rows)
-    by_rule = [r["step"] for r in rows if r["excess"] <= LEFT and abs(r["auc"] - 0.5) <= BAND]
-    seeing = [
-        r["step"]
-        for r in rows
-        if r["KL from oracle"] <= NEAR_LOWEST * lowest and abs(r["auc, held out"] - ideal) <= BAND
-    ]
-    return {"rule": int(by_rule[0]) if by_rule else None, "oracle": int(seeing[0]) if seeing else None}
+
+def done(row: Row, rows: Sequence[Row], ideal: float) -> bool:
+    """Whether one who sees the oracle would call this measurement the end; ``ideal``: the oracle's membership AUC."""
+    lowest = min(one["KL from oracle"] for one in rows)
+    return row["KL from oracle"] <= NEAR_LOWEST * lowest and abs(row["auc, held out"] - ideal) <= BAND
 
 
 class BothWays:
@@ -148,36 +150,50 @@ def watched(recipe: Any, folder: Path, every: int) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "method": settings.name, "seed": recipe.seed, "rate": settings.learning_rate, "rows": both.rows,
-        "oracle's AUC": ideal, **stops(both.rows, 0.5 if ideal is None else ideal),
+        _IDEAL: 0.5 if ideal is None else ideal,
     }  # fmt: skip
 
 
-def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
+def by_limit(runs: Sequence[Mapping[str, Any]]) -> str:
+    """One line a limit: how many runs stop, in how many the oracle agrees, and how far from it they are there."""
+    rows = []
+    for limit in LIMITS:
+        stopped = [(one, row) for one in runs if (row := by_rule(one["rows"], limit)) is not None]
+        agreed = [done(row, one["rows"], one[_IDEAL]) for one, row in stopped]
+        above = [row["KL from oracle"] / min(r["KL from oracle"] for r in one["rows"]) - 1 for one, row in stopped]
+        apart = [abs(row["auc, held out"] - one[_IDEAL]) for one, row in stopped]
+        entry = {"limit": f"{limit:g}", "stop": f"{len(stopped)} of {len(runs)}", "agreed": str(sum(agreed))}
+        if stopped:
+            entry |= {
+                "above": f"{mean(above):.0%} ({max(above):.0%})",
+                "apart": f"{mean(apart):.2f} ({max(apart):.2f})",
+            }
+            entry["steps"] = f"{mean(row['step'] for _, row in stopped):.0f}"
+        rows.append(entry)
+    return tables.markdown(rows, {
+        "limit": "limit, nat a token", "stop": "runs that stop", "agreed": "the oracle agrees", "steps": "at step",
+        "above": "KL above the lowest, mean (most)", "apart": "\\|AUC − AUC\\*\\|, mean (most)",
+    })  # fmt: skip
+
+
+def by_run(runs: Sequence[Mapping[str, Any]], limit: float) -> str:
     """One line a run: where each stops, and what the oracle's measures say at the rule's step."""
-    head = [
-        "method",
-        "seed",
-        "rate",
-        "the rule stops at",
-        "the oracle at",
-        "KL from oracle there",
-        "lowest KL",
-        "AUC − AUC* there",
-        "AUCs apart at most",
-    ]
-    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
+    rows = []
     for one in runs:
-        there = next((row for row in one["rows"] if row["step"] == one["rule"]), None)
-        lowest = min(row["KL from oracle"] for row in one["rows"])
-        shown = ["–", "–"]
+        there, ideal = by_rule(one["rows"], limit), one[_IDEAL]
+        seeing = next((row for row in one["rows"] if done(row, one["rows"], ideal)), None)
+        steps = [str(int(row["step"])) if row else "never" for row in (there, seeing)]
+        entry = {"method": f"`{one['method']}`", "seed": str(one["seed"]), "rate": f"{one['rate']:g}"}
+        entry |= dict(zip(("rule", "oracle"), steps, strict=True))
         if there is not None:
-            shown = [f"{there['KL from oracle']:.2f}", f"{there['auc, held out'] - one[_IDEAL]:+.2f}"]
-        lines.append([
-            f"`{one['method']}`", str(one["seed"]), f"{one['rate']:g}", str(one["rule"] or "never"),
-            str(one["oracle"] or "never"), shown[0], f"{lowest:.2f}", shown[1],
-            f"{max(abs(row['auc'] - row['auc, held out']) for row in one['rows']):.2f}",
-        ])  # fmt: skip
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+            entry |= {"kl": f"{there['KL from oracle']:.2f}", "auc": f"{there['auc, held out'] - ideal:+.2f}"}
+        entry["lowest"] = f"{min(row['KL from oracle'] for row in one['rows']):.2f}"
+        entry["apart"] = f"{max(abs(row['auc'] - row['auc, held out']) for row in one['rows']):.2f}"
+        rows.append(entry)
+    return tables.markdown(rows, {
+        "method": "method", "seed": "seed", "rate": "rate", "rule": "the rule stops at", "oracle": "the oracle at",
+        "kl": "KL from oracle there", "lowest": "lowest KL", "auc": "AUC − AUC\\* there", "apart": "AUCs apart at most",
+    })  # fmt: skip
 
 
 _IDEAL = "oracle's AUC"
@@ -192,19 +208,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each with its own θ0 and oracle")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3], help="learning rates")
     parser.add_argument("--every", type=int, default=10, help="steps between measurements")
+    parser.add_argument(
+        "--limit", type=float, default=0.3, choices=LIMITS, help="of the excess, in the table run by run"
+    )
+    parser.add_argument("--fill", type=Path, metavar="DOCS")
     parser.add_argument("-o", "--output", default="runs/stopping")
     args = parser.parse_intermixed_args()
-    folder, runs = Path(args.output), []
+    folder = Path(args.output)
+    runs = json.loads((folder / "table.json").read_text("utf-8")) if (folder / "table.json").is_file() else []
+    known = {(one["method"], one["seed"], one["rate"]) for one in runs}
     for seed in args.seeds:
         for method in args.methods:
             for rate in args.rates:
+                if (method, seed, rate) in known:
+                    continue
                 recipe = load_recipe(args.recipe, *BUDGET, *args.overrides, seed=seed, methods=[method])
                 settings = recipe.methods[0].model_copy(update={"learning_rate": rate})
                 recipe = recipe.model_copy(update={"methods": (settings,)})
                 runs.append(watched(recipe, folder / f"seed-{seed}", args.every))
                 (folder / "table.json").write_text(json.dumps(runs, indent=2) + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(markdown(runs), encoding="utf-8")
-    print(markdown(runs))
+    blocks = {"stopping-limits": by_limit(runs), "stopping-runs": by_run(runs, args.limit)}
+    (folder / "table.md").write_text("\n".join(blocks.values()), encoding="utf-8")
+    if args.fill is not None:
+        tables.fill(args.fill / "ours.md", blocks)
+    print(*blocks.values(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.stopping import markdown, stops, watched
+from benchmarks.stopping import by_limit, by_rule, by_run, done, watched
 from tests.unit.pipeline.conftest import tiny
 
 
@@ -23,25 +23,31 @@ def test_both_ways_of_looking_are_measured_at_the_same_steps(tmp_path: Path, mon
     assert found["rate"] == recipe.methods[0].learning_rate
 
 
-def test_each_way_stops_where_both_of_its_figures_are_low_enough() -> None:
-    rows = [
-        {"step": step, "excess": excess, "auc": auc, "auc, held out": held_out, "KL from oracle": kl}
-        for step, excess, auc, held_out, kl in (
-            (10, 0.2, 0.5, 0.47, 3.0), (20, 0.04, 0.6, 0.56, 2.1), (30, 0.05, 0.46, 0.51, 2.2),
-            (40, 0.0, 0.5, 0.4, 2.0),
-        )
-    ]  # fmt: skip
-    assert stops(rows, 0.47) == {"rule": 30, "oracle": 30}
-    assert stops(rows, 0.55) == {"rule": 30, "oracle": 20}
-    assert stops(rows[:2], 0.3) == {"rule": None, "oracle": None}
+ROWS = [
+    {"step": step, "excess": excess, "auc": auc, "auc, held out": held_out, "KL from oracle": kl}
+    for step, excess, auc, held_out, kl in (
+        (10, 0.2, 0.5, 0.47, 3.0), (20, 0.04, 0.6, 0.56, 2.1), (30, 0.05, 0.46, 0.51, 2.2), (40, 0.0, 0.4, 0.4, 2.0),
+    )
+]  # fmt: skip
 
 
-def test_the_table_says_where_each_stops() -> None:
-    rows = [
-        {"step": step, "excess": 0.0, "auc": 0.5, "over oracle": 0.0, "auc, held out": 0.55, "KL from oracle": kl}
-        for step, kl in ((10, 3.0), (20, 2.5))
-    ]
-    one = {"method": "excess", "seed": 0, "rate": 1e-3, "rows": rows, "oracle's AUC": 0.5, "rule": 10, "oracle": 20}
-    line = markdown([one, {**one, "rule": None}]).splitlines()
-    assert line[2] == "| `excess` | 0 | 0.001 | 10 | 20 | 3.00 | 2.50 | +0.05 | 0.05 |"
-    assert line[3] == "| `excess` | 0 | 0.001 | never | 20 | – | 2.50 | – | 0.05 |"
+def test_the_rule_stops_where_both_of_its_figures_are_low_enough() -> None:
+    found = {limit: by_rule(ROWS, limit) for limit in (0.2, 0.05, 0.04)}
+    assert {limit: row and row["step"] for limit, row in found.items()} == {0.2: 10, 0.05: 30, 0.04: 40}
+    assert by_rule(ROWS[:2], 0.05) is None
+
+
+def test_who_sees_the_oracle_is_done_near_the_lowest_kl_and_its_auc() -> None:
+    assert [done(row, ROWS, 0.47) for row in ROWS] == [False, False, True, False]
+    assert [done(row, ROWS, 0.55) for row in ROWS] == [False, True, True, False]
+
+
+def test_the_tables_say_where_each_stops() -> None:
+    one = {"method": "excess", "seed": 0, "rate": 1e-3, "rows": ROWS, "oracle's AUC": 0.47}
+    other = {**one, "seed": 1, "rows": ROWS[:2]}
+    lines = by_run([one, other], 0.05).splitlines()
+    assert lines[2] == "| `excess` | 0 | 0.001 | 30 | 30 | 2.20 | 2.00 | +0.04 | 0.05 |"
+    assert lines[3] == "| `excess` | 1 | 0.001 | never | never | – | 2.10 | – | 0.04 |"
+    first, _, third = by_limit([one, other]).splitlines()[2:5]
+    assert first == "| 0.05 | 1 of 2 | 1 | 30 | 10% (10%) | 0.04 (0.04) |"
+    assert third == "| 0.2 | 2 of 2 | 0 | 10 | 46% (50%) | 0.00 (0.00) |"
