@@ -10,6 +10,8 @@ from mllmu_med.report.reading import Results, Summary, ranked, summaries
 from mllmu_med.report.text import finite, score, spelled, whole, words
 
 _MARGIN = 0.05
+_NAMED = 6
+"""So many methods can be told by name in one sentence."""
 
 
 def _count(results: Results, *path: str) -> float | None:
@@ -47,10 +49,15 @@ def _verdicts(methods: list[Summary]) -> list[str]:
     said = []
     for level, one, many in phrases:
         count = sum(method.level == level for method in methods)
-        if count:
-            said.append((one if count == 1 else many).format(spelled(count)))
+        if count:  # in words beside words, in figures beside figures
+            said.append((one if count == 1 else many).format(_like(count, len(methods))))
     asked = f"{spelled(len(methods)).capitalize()} method{'s were' if len(methods) > 1 else ' was'} asked to unlearn"
     return [f"{asked}: {words(said)}."]
+
+
+def _like(count: int, all_of_them: int) -> str:
+    """A number in figures where :func:`spelled` gives the whole, of which it is a part, in figures."""
+    return str(count) if spelled(all_of_them)[0].isdigit() else spelled(count)
 
 
 def _best(results: Results, methods: list[Summary], oracle: Summary | None) -> list[str]:
@@ -82,8 +89,10 @@ def _against_retraining(found: dict[str, Summary], methods: list[Summary]) -> li
         return []
     better = [m.label for m in methods if m.overall is not None and m.overall > short.overall]
     cost = "" if short.share_of_oracle is None else f" at {percent(short.share_of_oracle)} of the full cost"
-    verb = "does" if len(better) == 1 else "do"
-    who = f"{words(better)} {verb} better" if better else "no method does better"
+    if len(better) > _NAMED:
+        who = f"{_like(len(better), len(methods))} of {spelled(len(methods))} methods do better"
+    else:
+        who = f"{words(better)} {'does' if len(better) == 1 else 'do'} better" if better else "no method does better"
     kept = short.retained_patients
     patients = "" if kept is None else f" (it tells {percent(kept)} of the values of the patients who stay)"
     return [f"Simply stopping retraining early{cost} scores {score(short.overall)}{patients}; {who}."]

@@ -37,6 +37,14 @@ def test_retraining_that_cannot_be_beaten_is_named(results: dict[str, Any]) -> N
     assert f"scores 0.999 ({told}); no method does better." in " ".join(answer_in_words(results))
 
 
+def test_of_many_methods_none_is_named_but_the_best(results: dict[str, Any]) -> None:
+    methods = [row for row in results["rows"] if row["role"] == "method"]
+    results["rows"] += [{**row, "name": f"{row['name']}-{again}"} for row in methods for again in range(2)]
+    sentences = answer_in_words(results)
+    assert sentences[0] == "18 methods were asked to unlearn: 3 succeed, 12 succeed in part and 3 fail."
+    assert sentences[3].endswith("stay); 15 of 18 methods do better.")
+
+
 def test_what_was_not_measured_is_not_said() -> None:
     bare = {"format": "mllmu-med/results/1", "rows": [{"name": "theta0", "role": "reference"}]}
     assert answer_in_words(bare) == ["No unlearning method was run."]
