@@ -16,8 +16,8 @@ LINES = (("forget", "forget term", 1, "-"), ("retain", "retain term", 0, "--"))
 EXCESS, AUC = ("excess", "excess, nats a token", 2, "-"), ("auc", "AUC (right)", 3, "--")
 """What a stopping rule measures: how much likelier the forget answers are than to an approximate oracle (falls to 0),
 and how well the loss tells forgotten records from made-up siblings (falls from 1 to .5)."""
-EXCESS_LIMIT, AUC_BAND = 0.05, 0.05
-"""Where a rule stops unless ``stopping`` of the row says otherwise: at most this excess, at most so far from an AUC of
+EXCESS_LIMIT, AUC_BAND = 0.3, 0.02
+"""Where a rule stops unless ``stopping`` of the row says otherwise: at most this excess, an AUC at most so far above
 .5."""
 _WIDTH, _PANEL = 3.7, 2.5  # inches, of a panel with its labels
 

@@ -42,8 +42,8 @@ class StopSettings:
         UsageError: a value out of its range.
     """
 
-    excess: float = 0.05
-    band: float = 0.05
+    excess: float = 0.3
+    band: float = 0.02
     every: int = 10
 
     def __post_init__(self) -> None:

@@ -127,7 +127,8 @@ def test_unlearn_takes_the_methods_of_the_call_or_of_ones_own_recipe_else_the_re
     assert shell("unlearn", "unlearn.retain_share=0.3")[0] == 0
     [less] = pipeline.calls[-1][1].methods
     assert (less.learning_rate, less.retain_share) == (own.learning_rate / 2, 0.3)
-    same = {"name", "row", "learning_rate", "retain_share"}
+    assert (own.retain_batch, less.retain_batch) == (20, 8), "siblings take the place of the others"
+    same = {"name", "row", "learning_rate", "retain_share", "retain_batch"}
     assert less.model_dump(exclude=same) == own.model_dump(exclude=same)
     assert shell("unlearn", "llava_med", f"source.path={tmp_path}", "unlearn.retain_share=0.3")[0] == 0
     [less] = pipeline.calls[-1][1].methods

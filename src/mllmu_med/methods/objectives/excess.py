@@ -69,7 +69,7 @@ class Excess(Objective):
     log-probability that θ0 gives such tokens of made-up strangers, is the ceiling where it is lower; ∞ beside wrong
     facts, which have no strangers.
 
-    A mean excess of .05 nat over T is where to stop (``unlearn.stop_excess``).
+    Where to stop: a mean excess of .3 nat over T, and members that cannot be told (``unlearn.stop_excess``).
 
     Attributes:
         divergence_weight: d.
