@@ -279,7 +279,7 @@ class UnlearnSettings(OptimiserSettings):
     """Questions about them per step, and questions beside wrong facts."""
     stop_excess: PositiveFloat | None = None
     """Stop once the model knows at most this much more of the forget answers than an approximate oracle, in nats a
-    token, and membership cannot be told; 0.3 is a good value; null = take all steps."""
+    token, and membership cannot be told, e.g. 0.3; null = take all steps: the last ones bring back those who stay."""
     stop_band: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
     """How far above .5 the membership AUC against made-up patients may be where the training stops."""
     stop_every: PositiveInt = 10

@@ -26,6 +26,8 @@ from mllmu_med.training.teacher import TeacherOutputs
 from mllmu_med.training.watching import Sighting
 
 _PASS = 128  # questions in one forward pass
+OVER_FORGOTTEN = 0.4
+"""A membership AUC below which forgotten records stand out as too unlikely."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class StopSettings:
 
     Attributes:
         excess: largest mean excess, nats a token, > 0.
-        band: how far above .5 the membership AUC may be, 0….5. As far below it records are less likely than a
-            stranger's, which gives them away as well: going on makes it worse, so that ends the training, too.
+        band: how far above .5 the membership AUC may be, 0….5. Far below .5 records are less likely than a stranger's,
+            which gives them away as well: going on makes it worse, so that ends the training, too.
         every: steps between measurements (rounded up to entries of the curve).
 
     Raises:
@@ -104,7 +106,7 @@ class ExcessStop:
         if not left <= self.settings.excess or (auc is not None and not auc <= 0.5 + band):
             return Sighting(numbers)
         seen = "" if auc is None else f", membership AUC {auc:.2f} against made-up siblings"
-        if auc is not None and auc < 0.5 - band:
+        if auc is not None and auc < OVER_FORGOTTEN:
             seen += ": more was forgotten than a stranger's record would be; a lower rate comes to rest nearer .5"
         return Sighting(numbers, f"nothing was left to forget at step {step}: mean excess {left:.3f} nat{seen}")
 
