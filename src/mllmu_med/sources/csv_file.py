@@ -10,7 +10,7 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest
 from mllmu_med.sources.csv_rows import SEPARATORS, Table
 from mllmu_med.sources.fields import Fields
-from mllmu_med.sources.own_records import image_stamps, own_records
+from mllmu_med.sources.own_records import content_of_images, own_records
 from mllmu_med.sources.record import About, Record
 from mllmu_med.sources.table import Columns
 
@@ -59,7 +59,7 @@ class CsvSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the file and the images."""
-        images = image_stamps(self.records())  # first, because it says what is wrong with the file
+        images = content_of_images(self.records())  # first, because it says what is wrong with the file
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,

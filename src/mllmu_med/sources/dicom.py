@@ -11,6 +11,7 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest
 from mllmu_med.registry import did_you_mean
 from mllmu_med.seeding import rng
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.dicom_display import Frame
 from mllmu_med.sources.dicom_files import (
     FAULTS,
@@ -30,7 +31,6 @@ from mllmu_med.sources.dicom_identity import identifying
 from mllmu_med.sources.dicom_pixels import LAYOUT, decodable, frame_count, unreadable
 from mllmu_med.sources.dicom_questions import Question, questions
 from mllmu_med.sources.dicom_words import NOT_PICTURES
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.record import About, ImageRef, Record
 from mllmu_med.sources.requests import PrivateField, Request, request_id
 from mllmu_med.sources.secret_key import SecretKey
@@ -115,8 +115,7 @@ class DicomSource:
         return f"DicomSource({str(self.path)!r}, frames={self.frames!r}, burned_in={self.burned_in})"
 
     def fingerprint(self) -> str:
-        """Digest of the parameters, the key (hashed with itself), the decoders at hand, and the files' names, sizes
-        and times of change."""
+        """Digest of the parameters, the key (hashed with itself), the decoders at hand, and the files."""
         import pydicom
 
         return digest({
@@ -127,7 +126,7 @@ class DicomSource:
             "key": self._key.hash("fingerprint"),
             "pydicom": pydicom.__version__,
             "decoders": decodable(),
-            "files": stamps(found.path for found in self._files()),
+            "files": content_digest(found.path for found in self._files()),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

@@ -14,11 +14,11 @@ from mllmu_med.folders import digest, file_digest
 from mllmu_med.registry import did_you_mean
 from mllmu_med.sources import hf_rows
 from mllmu_med.sources.compact import CompactMap, short_hash
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.embedded import EmbeddedImages
 from mllmu_med.sources.fields import SPLITS, Fields
 from mllmu_med.sources.hf_rows import Split
 from mllmu_med.sources.image_folder import ImageFolder
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.record import About, ImageRef, Record
 from mllmu_med.sources.table import Columns
 
@@ -70,7 +70,7 @@ class HfSource:
         self.about = About(str(path) if on_hub else Path(path).resolve().name, None, url)
 
     def fingerprint(self) -> str:
-        """Digest of the parameters and the files: text by content, the rest by name, size and time; or of the commit.
+        """Digest of the parameters and the files, or of the commit.
 
         Raises:
             DataError: the folder is missing, or the Hub cannot be asked which commit is the newest.
@@ -218,9 +218,9 @@ def _usual(target: str) -> str:
 
 
 def _state(folder: Path) -> dict[str, str]:
-    """Digests of a folder's files: of text files one each, by content, and one of all others, by name, size, time."""
+    """Digests of a folder's files: of text files one each, by content, and one of all others."""
     if not folder.is_dir():
         raise DataError("no such folder", file=folder, mend="Check source.path and source.images.")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     texts = {path.relative_to(folder).as_posix(): file_digest(path) for path in files if path.suffix in _TEXT_FILES}
-    return {**texts, "": stamps(path for path in files if path.suffix not in _TEXT_FILES)}
+    return {**texts, "": content_digest(path for path in files if path.suffix not in _TEXT_FILES)}

@@ -7,7 +7,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,19 +37,6 @@ class EncodedImage(NamedTuple):
 def image_digest(data: bytes) -> str:
     """SHA-256 (hex) of encoded bytes: the image's id."""
     return hashlib.sha256(data).hexdigest()
-
-
-def stamps(paths: Iterable[Path]) -> str:
-    """Digest of the files' names, sizes and times of last change, in the given order; a missing file counts as such."""
-    seen = hashlib.sha256()
-    for path in paths:
-        try:
-            status = path.stat()
-            told = f"{status.st_size}\0{status.st_mtime_ns}"
-        except (OSError, ValueError):  # a null character in the name is a ValueError
-            told = "absent"
-        seen.update(f"{path.parent.name}/{path.name}\0{told}\n".encode("utf-8", "surrogatepass"))
-    return seen.hexdigest()
 
 
 def locate(folder: Path, name: str, *, file: Path, record: str | int) -> Path:

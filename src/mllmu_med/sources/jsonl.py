@@ -9,7 +9,7 @@ from pathlib import Path
 from mllmu_med.folders import digest, file_digest
 from mllmu_med.sources.fields import Fields
 from mllmu_med.sources.json_lines import stream_lines
-from mllmu_med.sources.own_records import image_stamps, own_records
+from mllmu_med.sources.own_records import content_of_images, own_records
 from mllmu_med.sources.record import About, Record
 from mllmu_med.sources.table import Columns
 
@@ -60,7 +60,7 @@ class JsonlSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the file and the images."""
-        images = image_stamps(self.records())  # first, because it says what is wrong with the file
+        images = content_of_images(self.records())  # first, because it says what is wrong with the file
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,

@@ -21,9 +21,9 @@ from mllmu_med.errors import DataError
 from mllmu_med.folders import canonical_json, digest, file_digest
 from mllmu_med.registry import did_you_mean
 from mllmu_med.sources.compact import CompactMap, short_hash
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.fields import Fields, clean
 from mllmu_med.sources.image_folder import ImageFolder
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.json_lines import stream_json
 from mllmu_med.sources.limiting import check_limit, choose
 from mllmu_med.sources.record import About, ImageRef, Record
@@ -98,7 +98,7 @@ class LlavaSource:
             "code": _CODE_VERSION,
             "text_only": self.text_only,
             "limit": self.limit,
-            "images": stamps(self._image_paths()),
+            "images": content_digest(self._image_paths()),
             "file": file_digest(self.path),
         })  # fmt: skip
 

@@ -27,9 +27,9 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest
 from mllmu_med.registry import did_you_mean
 from mllmu_med.sources.compact import CompactMap, short_hash
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.embedded import EmbeddedImages
 from mllmu_med.sources.fields import Fields, clean
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.nested import identifier, image_bytes, nested, objects
 from mllmu_med.sources.parquet import ParquetRows
 from mllmu_med.sources.record import About, ImageRef, Record
@@ -80,13 +80,13 @@ class MedForgetSource:
         self.skipped: Counter[str] = Counter()
 
     def fingerprint(self) -> str:
-        """Digest of the parameters and of the files by name, size and time."""
+        """Digest of the parameters and of the files."""
         files = self._files()
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
             "splits": [file.split for file in files],
-            "files": stamps(file.path for file in files),
+            "files": content_digest(file.path for file in files),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

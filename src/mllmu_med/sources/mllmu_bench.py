@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest
 from mllmu_med.registry import did_you_mean
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.embedded import EmbeddedImages
 from mllmu_med.sources.fields import Fields, clean
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.nested import identifier, image_bytes, nested, objects
 from mllmu_med.sources.parquet import ParquetRows
 from mllmu_med.sources.record import About, ImageRef, Record
@@ -83,12 +83,12 @@ class MllmuBenchSource:
         self.skipped: Counter[str] = Counter()
 
     def fingerprint(self) -> str:
-        """Digest of the parameters and of the files by name, size and time."""
+        """Digest of the parameters and of the files."""
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
             "subsets": self.subsets,
-            "files": stamps(file for subset in self.subsets for file in self._files(subset)),
+            "files": content_digest(file for subset in self.subsets for file in self._files(subset)),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mllmu_med.errors import DataError
 from mllmu_med.sources.compact import CompactMap, short_hash
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.fields import SPLITS, Fields
 from mllmu_med.sources.image_folder import ImageFolder
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.record import Record
 from mllmu_med.sources.table import Columns
 
@@ -61,10 +61,10 @@ def own_records(
         raise DataError("no records", file=path, mend="At least one question with an answer is expected.")
 
 
-def image_stamps(records: Iterable[Record]) -> str:
-    """Digest of the name, size and time of change of every record's image file, for a fingerprint."""
+def content_of_images(records: Iterable[Record]) -> str:
+    """Digest of every record's image file, for a fingerprint."""
     refs = (record.image for record in records)
-    return stamps(ref.path for ref in refs if ref is not None and ref.path is not None)
+    return content_digest(ref.path for ref in refs if ref is not None and ref.path is not None)
 
 
 def _check_split(splits: CompactMap, line: int, fields: Fields, record: Record, unit: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mllmu_med.errors import DataError
-from mllmu_med.folders import digest, file_digest
+from mllmu_med.folders import digest
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.embedded import EmbeddedImages
 from mllmu_med.sources.fields import Fields, clean
 from mllmu_med.sources.image_folder import ImageFolder
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.limiting import check_limit, choose
 from mllmu_med.sources.nested import image_bytes
 from mllmu_med.sources.parquet import ParquetRows
@@ -73,16 +73,15 @@ class PathVqaSource:
         self.skipped: Counter[str] = Counter()
 
     def fingerprint(self) -> str:
-        """Digest of the parameters and files: pickles by content, images and parquet files by name, size and time."""
+        """Digest of the parameters and files."""
         files = [file for split in SPLITS for file in self._files(split)]
-        pickled = self._pickled()
-        images = {row.image.key: row.image.path for row in self._rows()} if pickled else {}
+        images = (row.image.path for row in self._rows()) if self._pickled() else ()
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
             "limit": self.limit,
-            "files": [file_digest(file) for file in files] if pickled else stamps(files),
-            "images": stamps(path for path in images.values() if path is not None),
+            "files": content_digest(files),
+            "images": content_digest(path for path in images if path is not None),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

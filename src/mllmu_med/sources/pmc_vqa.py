@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest
-from mllmu_med.sources.compact import CompactMap, short_hash
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.csv_rows import Table
 from mllmu_med.sources.fields import clean
 from mllmu_med.sources.image_folder import ImageFolder, find_one
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.limiting import check_limit, choose
 from mllmu_med.sources.record import About, Record
 
@@ -105,13 +104,13 @@ class PmcVqaSource:
     def fingerprint(self) -> str:
         """Digest of the parameters, the CSV files and the images that questions are about."""
         version = self._version()
-        folder, seen = self._image_folder(version), CompactMap()
+        folder = self._image_folder(version)
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
             "limit": self.limit,
             "files": {file.name: file_digest(file) for file in self._files(version).values()},
-            "images": stamps(folder / row.image for row in self._rows(version) if seen.add(short_hash(row.image))),
+            "images": content_digest(folder / row.image for row in self._rows(version)),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest, read_json
 from mllmu_med.registry import did_you_mean
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.fields import Fields
-from mllmu_med.sources.images import locate, stamps
+from mllmu_med.sources.images import locate
 from mllmu_med.sources.record import About, ImageRef, Record
 
 CONTENT_TYPES = {
@@ -86,7 +87,7 @@ class SlakeSource:
             "language": self.language,
             "limit": self.limit,
             "files": {split: file_digest(file) for split, file in self._files().items()},
-            "images": stamps(images),
+            "images": content_digest(images),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

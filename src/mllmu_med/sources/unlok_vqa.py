@@ -24,10 +24,12 @@ from typing import Any
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import digest, file_digest
 from mllmu_med.registry import did_you_mean
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.fields import Fields, clean
-from mllmu_med.sources.images import locate, stamps
+from mllmu_med.sources.images import locate
 from mllmu_med.sources.json_lines import stream_json
 from mllmu_med.sources.nested import identifier
+from mllmu_med.sources.own_records import content_of_images
 from mllmu_med.sources.record import About, ImageRef, Record
 
 COCO = (
@@ -80,8 +82,8 @@ class UnlokVqaSource:
         return digest({
             "source": self.name,
             "code": _CODE_VERSION,
-            "images": stamps(record.image.path for record in self.records() if record.image and record.image.path),
-            "variants": {kind: stamps(sorted(folder.glob("*.jpg"))) for kind, folder in self.variants.items()},
+            "images": content_of_images(self.records()),
+            "variants": {kind: content_digest(sorted(folder.glob("*.jpg"))) for kind, folder in self.variants.items()},
             "file": file_digest(self.path),
         })  # fmt: skip
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from mllmu_med.errors import DataError
 from mllmu_med.folders import digest, file_digest
 from mllmu_med.sources.compact import CompactMap, short_hash
+from mllmu_med.sources.content import content_digest
 from mllmu_med.sources.fields import Fields, clean
 from mllmu_med.sources.image_folder import ImageFolder, find_one
-from mllmu_med.sources.images import stamps
 from mllmu_med.sources.json_array import stream_array
 from mllmu_med.sources.limiting import check_limit, choose
 from mllmu_med.sources.record import About, ImageRef, Record
@@ -96,7 +96,7 @@ class VqaRadSource:
             "code": _CODE_VERSION,
             "limit": self.limit,
             "files": files,
-            "images": stamps(ref.path for ref in refs.values() if ref.path is not None),
+            "images": content_digest(ref.path for ref in refs.values() if ref.path is not None),
         })  # fmt: skip
 
     def records(self) -> Iterator[Record]:

@@ -224,7 +224,7 @@ def test_the_fingerprint_follows_files_key_and_parameters(tmp_path: Path, monkey
     seen.add(DicomSource(tmp_path / "data", key_file=tmp_path / "key.txt").fingerprint())
     monkeypatch.setattr("mllmu_med.sources.dicom.decodable", dict)  # another decoder decodes other files
     seen.add(DicomSource(tmp_path / "data").fingerprint())
-    os.utime(path, (1, 1))
+    path.write_bytes(path.read_bytes() + b"\0")
     seen.add(DicomSource(tmp_path / "data").fingerprint())
     write(tmp_path / "data" / "y", dicom())
     seen.add(DicomSource(tmp_path / "data").fingerprint())

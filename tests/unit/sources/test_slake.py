@@ -142,19 +142,14 @@ def test_the_fingerprint_follows_everything_that_is_yielded(slake_of_six: Any) -
     others = [SlakeSource(path, "zh"), SlakeSource(path, "all"), SlakeSource(path, limit=3), SlakeSource(path, limit=4)]
     assert len({first, *(source.fingerprint() for source in others)}) == 5
     image = path / "imgs/xmlab3/source.jpg"
-    stamp = image.stat().st_mtime_ns
-    os.utime(image, ns=(stamp, stamp + 1))
-    touched = SlakeSource(path).fingerprint()
+    os.utime(image, (1, 1))
+    assert SlakeSource(path).fingerprint() == first  # the same data, copied later
     image.write_bytes(image.read_bytes() + b"\0")
-    os.utime(image, ns=(stamp, stamp))
     longer = SlakeSource(path).fingerprint()
-    image.write_bytes(b"x" * (image.stat().st_size - 1))
-    os.utime(image, ns=(stamp, stamp))
-    assert SlakeSource(path).fingerprint() == first  # what is in an image is not read
     slake_of_six.rows["train"][0]["answer"] = "Heart"
     file = path / "train.json"
     file.write_text(json.dumps(slake_of_six.rows["train"]), encoding="utf-8")
-    assert len({first, touched, longer, SlakeSource(path).fingerprint()}) == 4
+    assert len({first, longer, SlakeSource(path).fingerprint()}) == 3
 
 
 def test_a_wrong_language_or_limit_is_a_usage_error(tmp_path: Path) -> None:
