@@ -145,7 +145,7 @@ def _emptied(pieces: Cut) -> str:
 
 
 def made_up_patients(
-    forget: Sequence[Sample], images: Sequence[str], count: int, seed: int, *, first: int = 0
+    forget: Sequence[Sample], images: Sequence[str], count: int, seed: int, *, first: int = 0, at_least: int = 1
 ) -> list[Sample]:
     """The samples of made-up patients number ``first`` to ``first + count - 1``.
 
@@ -162,9 +162,10 @@ def made_up_patients(
     Args:
         forget: all samples to be forgotten; those of patients are the templates.
         images: what may be shown, each in turn before any comes again; images of the forget samples are passed over.
-            Where none is left, blends of two forget images of different patients are shown
-            (:func:`~mllmu_med.benchmark.images.blends.blend`), and of a single one with itself.
-        seed: patient n is a function of the forget samples, the images, the seed and n alone.
+        seed: patient n is a function of the forget samples, the images, ``at_least``, the seed and n alone.
+        at_least: ≥ 1. With fewer images than this, blends (:func:`~mllmu_med.benchmark.images.blends.blend`) take the
+            turns that are missing: of a forget image with one of another patient or one of ``images``; where there is
+            neither, with another one of the same patient, or with itself.
     """
     real = RealValues(forget)
     patients: dict[str, list[Sample]] = {}
@@ -181,7 +182,7 @@ def made_up_patients(
     if not templates:
         return []
     order = permutation(len(templates), seed, "made-up templates")
-    shown = _Shown(forget, images, max(len(template.images) for template in templates), seed)
+    shown = _Shown(forget, images, max(len(template.images) for template in templates), at_least, seed)
     return [
         sample
         for number in range(first, first + count)
@@ -236,29 +237,31 @@ def _samples(template: _Template, new: Mapping[str, New], images: Mapping[str, s
 
 
 class _Shown:
-    """Which image the made-up patients' studies show: each of the pool in turn, every round in another order.
+    """Which image the made-up patients' studies show: each in turn, every round in another order, and with fewer than
+    ``at_least`` a new blend for each that is missing.
 
     Args:
         most: studies of the patient with most of them.
     """
 
-    def __init__(self, forget: Sequence[Sample], images: Sequence[str], most: int, seed: int) -> None:
+    def __init__(self, forget: Sequence[Sample], images: Sequence[str], most: int, at_least: int, seed: int) -> None:
         self._owners: dict[str, set[str]] = defaultdict(set)
         for sample in forget:
             if sample.image_id is not None:
                 self._owners[sample.image_id].add(sample.cluster)
-        self._pool = sorted(set(images) - self._owners.keys())
-        self._blended = not self._pool
-        if self._blended:
-            self._pool = sorted(self._owners)
+        self._own, self._pool = sorted(self._owners), sorted(set(images) - self._owners.keys())
+        self._turns = max(len(self._pool), at_least)
         self._most, self._seed = most, seed
 
     def __call__(self, number: int, place: int) -> str:
         """The image of patient ``number``'s study ``place``."""
-        turn, at = divmod(number * self._most + place, len(self._pool))
-        one = self._pool[permutation(len(self._pool), self._seed, "made-up images", turn)[at]]
-        if not self._blended:
-            return one
-        others = [image for image in self._pool if not self._owners[image] & self._owners[one]]
-        others = others or [image for image in self._pool if image != one] or [one]
+        turn, at = divmod(number * self._most + place, self._turns)
+        slot = permutation(self._turns, self._seed, "made-up images", turn)[at]
+        if slot < len(self._pool):
+            return self._pool[slot]
+        earlier = turn * (self._turns - len(self._pool))
+        turn, at = divmod(earlier + slot - len(self._pool), len(self._own))
+        one = self._own[permutation(len(self._own), self._seed, "made-up images", turn)[at]]
+        others = [image for image in self._own if not self._owners[image] & self._owners[one]] + self._pool
+        others = others or [image for image in self._own if image != one] or [one]
         return blend_of(one, rng(self._seed, "made-up blends", number, place).choice(others))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
     from mllmu_med.recipe.metaeval_settings import Pool
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever equal recipes would give other bytes than before."""
 
 

@@ -23,6 +23,9 @@ from mllmu_med.models.sharding import is_sharded
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.seeding import rng
 
+VARIED = 50
+"""Images that made-up patients are shown on at least: on one or two the model is held there and nowhere else."""
+
 LONGEST = 48
 """Tokens of an answer of θ0's own."""
 
@@ -98,10 +101,10 @@ def made_up_beside(
     (:func:`~mllmu_med.made_up.patients.made_up_patients`), about images of the retain samples.
 
     These are the images of the ordinary ones among them (:attr:`~mllmu_med.benchmark.sample.Stratum.GENERAL`): by
-    definition they show no patient of the benchmark, be it one whose own records are used or not. Where there is none,
-    blends of forget images are shown.
+    definition they show no patient of the benchmark, be it one whose own records are used or not. Where there are fewer
+    than :data:`VARIED`, blends with forget images stand in for the rest.
     """
-    return made_up_patients(forget, _images_of_nobody(forget, retain), count, seed, first=first)
+    return made_up_patients(forget, _images_of_nobody(forget, retain), count, seed, first=first, at_least=VARIED)
 
 
 def _images_of_nobody(forget: Sequence[Sample], retain: Sequence[Sample]) -> list[str]:

@@ -184,6 +184,36 @@ def test_without_images_two_of_different_patients_are_blended(built: Benchmark) 
     }  # fmt: skip
 
 
+def test_with_few_images_blends_take_the_turns_that_are_missing(built: Benchmark) -> None:
+    forget, few, at_least = forgotten(built), POOL[:3], 10
+    owners: dict[str, set[str]] = {}
+    for s in forget:
+        if s.image_id:
+            owners.setdefault(s.image_id, set()).add(s.cluster)
+    made = made_up_patients(forget, few, 3 * at_least, seed=3, at_least=at_least)
+    shown = list({s.patient_id: s.image_id for s in made if s.image_id}.values())
+    assert len(shown) == 3 * at_least
+    partners = set()
+    for start in range(0, len(shown), at_least):
+        turns = shown[start : start + at_least]
+        assert sorted(image for image in turns if image in few) == few
+        for blend in set(turns) - set(few):
+            one, _, other = str(blend).partition("#blend-")
+            assert not owners[one] & owners.get(other, set())
+            partners.add(other)
+    assert partners & set(few)
+    assert partners & owners.keys()
+    assert partners <= {*few, *owners}
+    firsts = [str(image).partition("#")[0] for image in shown if image not in few]
+    assert len(firsts) == len(owners) + 1 == len(set(firsts)) + 1, "each forget image once before any comes again"
+    assert made_up_patients(forget, POOL, 8, seed=3, at_least=len(POOL)) == made_up_patients(forget, POOL, 8, seed=3)
+    assert made[: len(made) // 3] == made_up_patients(forget, few, at_least, seed=3, at_least=at_least)
+    alone = [private("p", 0, "MRN?", "4711-003", ("mrn", "4711-003"))]
+    assert {s.image_id for s in made_up_patients(alone, few, 30, seed=0, at_least=10)} == {
+        *few, *(f"own-of-p#blend-{image}" for image in few)
+    }  # fmt: skip
+
+
 # --- real patients: values in formats that nobody has foreseen
 
 

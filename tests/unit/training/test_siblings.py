@@ -48,7 +48,8 @@ def test_strata_are_image_questions_questions_by_name_and_what_theta0_says_besid
 ) -> None:
     found = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=1)
     images, names, facts = found
-    assert {q.image for q in [*images, *facts]} <= ORDINARY
+    assert {q.image for q in facts} <= ORDINARY
+    assert {q.image for q in images if "#" not in str(q.image)} <= ORDINARY
     assert {q.image for q in names} == {None}
     assert all(q.weights is None for stratum in found for q in stratum)
     assert {q.question for q in facts} <= {WRONG.question, *WRONG.phrasings}
@@ -188,8 +189,15 @@ def test_images_with_a_patient_or_an_injected_fact_are_not_shown() -> None:
         replace(RETAIN[1], id="same", image_id=patient.image_id),
         replace(RETAIN[1], id="forgotten", image_id=WRONG.image_id),
     ]  # fmt: skip
-    shown = {s.image_id for s in made_up_beside(FORGET, retain, 40, seed=0)}
-    assert shown == {*ORDINARY, None}
+    shown = {s.image_id for s in made_up_beside(FORGET, retain, 20 * siblings.VARIED, seed=0)}
+    assert {image for image in shown if "#" not in str(image)} == {*ORDINARY, None}
+    blended = {part for image in shown for part in str(image).split("#blend-") if "#" in str(image)}
+    assert blended == {*ORDINARY, *(s.image_id for s in FORGET if s.image_id)}
+
+
+def test_where_ordinary_images_are_many_no_blend_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(siblings, "VARIED", len(ORDINARY))
+    assert {s.image_id for s in made_up_beside(FORGET, RETAIN, 40, seed=0)} == {*ORDINARY, None}
 
 
 def test_without_retain_images_blends_are_shown(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
