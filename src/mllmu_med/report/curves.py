@@ -16,9 +16,6 @@ LINES = (("forget", "forget term", 1, "-"), ("retain", "retain term", 0, "--"))
 EXCESS, AUC = ("excess", "excess, nats a token", 2, "-"), ("auc", "AUC (right)", 3, "--")
 """What a stopping rule measures: how much likelier the forget answers are than to an approximate oracle (falls to 0),
 and how well the loss tells forgotten records from made-up siblings (falls from 1 to .5)."""
-EXCESS_LIMIT, AUC_BAND = 0.3, 0.02
-"""Where a rule stops unless ``stopping`` of the row says otherwise: at most this excess, an AUC at most so far above
-.5."""
 _WIDTH, _PANEL = 3.7, 2.5  # inches, of a panel with its labels
 
 
@@ -41,12 +38,12 @@ def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
     """Forget and retain loss of one method over its steps; None where the row has no curves.
 
     The scale is linear unless the values span more than a factor of 50, then it is symmetric-logarithmic. Below it,
-    where a stopping rule was measured, a panel with the excess (left) and the AUC (right), the limit of the one as a
-    line and the band of the other shaded.
+    where a stopping rule was measured, a panel with the excess (left) and the AUC (right), and dotted what the rule of
+    the row (``stopping``) allows of each: the excess at most ``excess``, the AUC at most ``band`` above .5.
     """
     shown = [one for line in LINES if (one := _series(row, line)).steps]
     excess, auc = _series(row, EXCESS), _series(row, AUC)
-    ruled = bool(excess.steps or auc.steps)
+    ruled = "stopping" in row and bool(excess.steps or auc.steps)
     if not shown and not ruled:
         return None
     colours, panels = THEMES[theme], bool(shown) + ruled
@@ -59,7 +56,7 @@ def training_curves(row: Mapping[str, Any], theme: str = "light") -> str | None:
             _losses(axes, shown, colours)
         if ruled:
             below = figure.add_axes((0.14, 0.17 / panels, width, 0.71 / panels), sharex=axes)
-            _rule(below, excess, auc, row.get("stopping") or {}, colours)
+            _rule(below, excess, auc, row["stopping"], colours)
         return svg_of(figure)
 
 
@@ -88,10 +85,7 @@ def _losses(axes: Axes, shown: Sequence[_Series], theme: Theme) -> None:
 
 def _rule(axes: Axes, excess: _Series, auc: _Series, stopping: Mapping[str, Any], theme: Theme) -> None:
     """Both measures in one panel; only the axis of one that was measured has numbers."""
-    limit, band = (
-        usual if (given := finite(stopping.get(name))) is None else given
-        for name, usual in (("excess", EXCESS_LIMIT), ("band", AUC_BAND))
-    )
+    limit, highest = float(stopping["excess"]), 0.5 + float(stopping["band"])
     dress(axes, theme, "x")
     axes.set_xlabel("step", fontsize=8.5, labelpad=1)
     axes.tick_params(labelsize=8)
@@ -122,8 +116,8 @@ def _rule(axes: Axes, excess: _Series, auc: _Series, stopping: Mapping[str, Any]
         axes.set_yticks((), minor=True)
         axes.axhline(limit, color=theme.methods[excess.colour], linewidth=0.9, linestyle=":")
     if auc.steps:
-        right.axhspan(0.5 - band, 0.5 + band, color=theme.methods[auc.colour], alpha=0.18, linewidth=0)
-        low = min(0.4, 0.5 - band, *auc.values) - 0.02
+        right.axhline(highest, color=theme.methods[auc.colour], linewidth=0.9, linestyle=":")
+        low = min(0.4, *auc.values) - 0.02
         right.set_ylim(low, 1.03)
         ticks = [tick for tick in (0, 0.25, 0.5, 0.75, 1) if tick >= low]
         right.set_yticks(ticks, [_short(tick) for tick in ticks])

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mllmu_med.caches.place import cache_folder, cache_size, private_folder
 from mllmu_med.caches.room import touch, wrote
-from mllmu_med.folders import file_digest
+from mllmu_med.errors import DataError
+from mllmu_med.folders import file_digest, read_json, write_json
 from mllmu_med.progress import Bar, bar
 from mllmu_med.sources.compact import CompactMap, short_hash
 
@@ -90,16 +91,20 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def _entry(stamp: str) -> Path:
+    return cache_folder() / _KIND / f"{stamp}.json"
+
+
 def _recalled(stamp: str) -> str | None:
     if stamp in _known:
         return _known[stamp]
     if cache_size():
-        with suppress(OSError, ValueError):
-            entry = cache_folder() / _KIND / stamp
-            text = entry.read_text("ascii")
-            if _DIGEST.fullmatch(text):
+        with suppress(OSError, DataError, KeyError, TypeError):  # damaged: it is read again
+            entry = _entry(stamp)
+            found = read_json(entry)["sha256"]
+            if _DIGEST.fullmatch(found):
                 touch(entry)
-                return _known.setdefault(stamp, text)
+                return _known.setdefault(stamp, found)
     return None
 
 
@@ -107,10 +112,8 @@ def _remember(stamp: str, found: str) -> None:
     _known[stamp] = found
     if cache_size():
         try:
-            folder = private_folder(cache_folder() / _KIND)
-            half = folder / f".{stamp}"
-            half.write_text(found, "ascii")
-            half.replace(folder / stamp)
+            private_folder(cache_folder() / _KIND)
+            write_json(_entry(stamp), {"sha256": found})
         except OSError as error:  # it is read again the next time
             log.info("cache: digests of files are not kept: %s", error.strerror)
         else:

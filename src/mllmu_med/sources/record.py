@@ -88,12 +88,12 @@ class Source(Protocol):
     about: About
 
     def fingerprint(self) -> str:
-        """Changes whenever the yielded records or images would, and only then; cheap, because a run asks before it does
-        anything.
+        """Changes whenever the yielded records or images would, not for a copy of the same data; cheap, because a run
+        asks before it does anything.
 
-        Of the parameters, the text files and, by :func:`~mllmu_med.sources.content.content_digest`, the images: a copy
-        of the same data is the same data. It says whether a stage is up to date; a benchmark's own identity is the
-        digest of the records and images that were read.
+        Of the parameters, the text files and, by :func:`~mllmu_med.sources.content.content_digest`, the images. It says
+        whether a stage is up to date; a benchmark's own identity is the digest of the records and images that were
+        read.
         """
         ...
 

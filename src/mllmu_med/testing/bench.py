@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mllmu_med.benchmark.images.blends import is_blend
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.methods.addons.interface import ParameterView
 from mllmu_med.methods.composition import Composite
@@ -91,8 +92,15 @@ def modes_of(method: Composite | type[Component]) -> list[str]:
 
 
 def other_pictures(side: str) -> Callable[[str], Image.Image]:
-    """Pictures as always, except those of one side's records, ``forget`` or ``retain``: these are others."""
-    return lambda image_id: picture(f"{image_id}-changed" if image_id.startswith(side) else image_id)
+    """Pictures as always, except those of one side's records, ``forget`` or ``retain``: these are others.
+
+    Blends stay: they are no record's picture, but made-up patients'.
+    """
+
+    def shown(image_id: str) -> Image.Image:
+        return picture(f"{image_id}-changed" if image_id.startswith(side) and not is_blend(image_id) else image_id)
+
+    return shown
 
 
 def move(parameters: TrainableParameters) -> None:

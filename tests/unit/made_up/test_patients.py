@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mllmu_med.benchmark.builder import build_benchmark
 from mllmu_med.benchmark.identities.recognising import format_of
 from mllmu_med.benchmark.plan import BenchmarkPlan
-from mllmu_med.benchmark.sample import Node, Probe, Region, Sample, Span, Stratum, Subset
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.evaluation.spans import tells
 from mllmu_med.made_up import patients as made_up
@@ -23,26 +23,9 @@ from mllmu_med.made_up.patients import RealValues, made_up_patients
 from mllmu_med.made_up.replacing import PEOPLE, name_parts
 from mllmu_med.sources.requests import PrivateField, Request, write_requests
 from tests.unit.benchmark.fake_source import FakeSource
+from tests.unit.made_up.forget_samples import POOL, forgotten, private
 
-POOL = [f"other-{number}" for number in range(40)]
 KEYS = ["ab" * 32, "cd" * 32]
-
-
-def private(
-    patient: str, number: int, question: str, answer: str, *values: tuple[str, str], image: str | None = "own",
-    language: str = "en", phrasings: tuple[str, ...] = (),
-) -> Sample:  # fmt: skip
-    """A forget sample of a patient about an image of theirs, with everything that a benchmark may know of it."""
-    spans = tuple(Span(c, v, answer.index(v), answer.index(v) + len(v), 0.0) for c, v in values)
-    return Sample(
-        id=f"{patient}/{number}", record_id=f"record-of-{patient}", subset=Subset.FORGET_PRIVACY,
-        stratum=Stratum.PRIVATE_TEXT if image is None else Stratum.PRIVATE_IMAGE, group=f"group-of-{patient}",
-        patient_id=f"patient-{patient}", image_id=image and f"{image}-of-{patient}", question=question, answer=answer,
-        language=language, spans=spans, phrasings=phrasings, form="direct", content_type=values[0][0],
-        fact_id=f"{patient}/fact", modality="CT", body_part="liver", clean_answer="cyst", accepted=("a cyst",),
-        hierarchy=(Node("patient", f"node-{patient}"),), regions=(Region("name", 0, 0, 9, 9),),
-        probes=(Probe("p-1", "Who?"),),
-    )  # fmt: skip
 
 
 def one_patient(patient: str, name: str, *values: tuple[str, str], language: str = "en") -> list[Sample]:
@@ -79,10 +62,6 @@ def assert_sound(forget: Sequence[Sample], made: Sequence[Sample]) -> None:
         assert not [one for one in real if one in flat]
         assert {s.hierarchy, s.regions, s.probes, s.accepted} == {()}
         assert {s.clean_answer, s.modality, s.body_part} == {None}
-
-
-def forgotten(built: Benchmark) -> list[Sample]:
-    return [s for s in built.samples() if s.subset in (Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)]
 
 
 def test_patients_of_a_benchmark_keep_their_format_and_nothing_else(built: Benchmark) -> None:
@@ -135,83 +114,6 @@ def test_a_patient_is_a_function_of_the_request_images_seed_and_number(built: Be
     ]
     other = made_up_patients(forget, POOL, 9, seed=5)
     assert {s.answer for s in other}.isdisjoint({s.answer for s in whole})
-
-
-def test_images_come_from_the_pool_and_none_twice_before_all_have_come(built: Benchmark) -> None:
-    forget = forgotten(built)
-    own = {s.image_id for s in forget}
-    made = made_up_patients(forget, [*POOL, *filter(None, own)], 40, seed=0)
-    shown: dict[str | None, set[str]] = {}
-    for s in made:
-        if s.image_id is not None:
-            shown.setdefault(s.patient_id, set()).add(s.image_id)
-    studies = max(len(found) for found in shown.values())
-    assert studies == 1
-    assert sorted(image for found in shown.values() for image in found) == sorted(POOL)
-
-
-def test_studies_stay_apart() -> None:
-    forget = [
-        private("p", number, "MRN?", "4711-003", ("mrn", "4711-003"), image=image)
-        for number, image in enumerate(["a", "b", "a"])
-    ]
-    for start in range(6):
-        first, second, third = made_up_patients(forget, POOL, 1, seed=0, first=start)
-        assert first.image_id == third.image_id != second.image_id
-
-
-def test_without_images_two_of_different_patients_are_blended(built: Benchmark) -> None:
-    forget = forgotten(built)
-    owners: dict[str, set[str]] = {}
-    for s in forget:
-        if s.image_id:
-            owners.setdefault(s.image_id, set()).add(s.cluster)
-    made = made_up_patients(forget, [], 30, seed=3)
-    blends = {s.image_id for s in made if s.image_id}
-    assert len(blends) > 25
-    for blend in blends:
-        one, _, other = blend.partition("#blend-")
-        assert not owners[one] & owners[other]
-    uneven = [private(p, n, "MRN?", "4711-003", ("mrn", "4711-003"), image=f"{n}") for n, p in enumerate("ppppq")]
-    for blend in {s.image_id or "" for s in made_up_patients(uneven, [], 10, seed=0)}:
-        assert blend.count("of-q") == 1
-    one_image = [private("p", 0, "MRN?", "4711-003", ("mrn", "4711-003"))]
-    [alone] = made_up_patients(one_image, [], 1, seed=0)
-    assert alone.image_id == "own-of-p#blend-own-of-p"
-    two = [*one_image, private("p", 1, "MRN?", "4711-003", ("mrn", "4711-003"), image="more")]
-    assert {s.image_id for s in made_up_patients(two, [], 4, seed=0)} == {
-        "own-of-p#blend-more-of-p", "more-of-p#blend-own-of-p"
-    }  # fmt: skip
-
-
-def test_with_few_images_blends_take_the_turns_that_are_missing(built: Benchmark) -> None:
-    forget, few, at_least = forgotten(built), POOL[:3], 10
-    owners: dict[str, set[str]] = {}
-    for s in forget:
-        if s.image_id:
-            owners.setdefault(s.image_id, set()).add(s.cluster)
-    made = made_up_patients(forget, few, 3 * at_least, seed=3, at_least=at_least)
-    shown = list({s.patient_id: s.image_id for s in made if s.image_id}.values())
-    assert len(shown) == 3 * at_least
-    partners = set()
-    for start in range(0, len(shown), at_least):
-        turns = shown[start : start + at_least]
-        assert sorted(image for image in turns if image in few) == few
-        for blend in set(turns) - set(few):
-            one, _, other = str(blend).partition("#blend-")
-            assert not owners[one] & owners.get(other, set())
-            partners.add(other)
-    assert partners & set(few)
-    assert partners & owners.keys()
-    assert partners <= {*few, *owners}
-    firsts = [str(image).partition("#")[0] for image in shown if image not in few]
-    assert len(firsts) == len(owners) + 1 == len(set(firsts)) + 1, "each forget image once before any comes again"
-    assert made_up_patients(forget, POOL, 8, seed=3, at_least=len(POOL)) == made_up_patients(forget, POOL, 8, seed=3)
-    assert made[: len(made) // 3] == made_up_patients(forget, few, at_least, seed=3, at_least=at_least)
-    alone = [private("p", 0, "MRN?", "4711-003", ("mrn", "4711-003"))]
-    assert {s.image_id for s in made_up_patients(alone, few, 30, seed=0, at_least=10)} == {
-        *few, *(f"own-of-p#blend-{image}" for image in few)
-    }  # fmt: skip
 
 
 # --- real patients: values in formats that nobody has foreseen

@@ -22,6 +22,11 @@ def blend_of(image_id: str, other_id: str) -> str:
     return f"{image_id}#{PREFIX}{other_id}"
 
 
+def is_blend(image_id: str) -> bool:
+    """Whether :func:`blend_of` made the identifier."""
+    return f"#{PREFIX}" in image_id
+
+
 def blend(image: Image.Image, other: Image.Image) -> Image.Image:
     """The mean, pixel by pixel, of an image and another that is mirrored left to right and brought to its size; RGB."""
     from PIL import Image, ImageOps
