@@ -3,6 +3,7 @@
     python benchmarks/ours.py                                     the embedded model's size
     python benchmarks/ours.py --size small                        60 million parameters, 144 image tokens
     python benchmarks/ours.py --size llava-7b --device cuda       one GPU: bfloat16, LoRA of rank 16
+    python benchmarks/ours.py --size llava-7b --images 1 --siblings 2 --recompute --steps 1   without one: 23 GiB, hours
 
 Weights are random: what a step costs does not depend on what has been learnt. Each row is a process of its own, which
 takes a step of plain fine-tuning first and then goes through the package's own ``unlearn``. All rows see as many
@@ -57,7 +58,7 @@ def measured(asked: dict[str, Any]) -> dict[str, Any]:
     """One row, in this process; for a child."""
     options.set_threads(asked["threads"])
     size = SIZES[asked["size"]]
-    task = Task(asked["size"], "grad_diff", asked["device"], asked["seed"])
+    task = Task(asked["size"], "grad_diff", asked["device"], asked["seed"], asked["recompute"])
     work = records.private(asked["images"] or size.images, seed=asked["seed"])
     vlm = new_model(task, work)
     tuned = FineTune(task, work, vlm)
@@ -113,7 +114,8 @@ def report(result: dict[str, Any]) -> str:
     asked = result["arguments"]
     head = (
         f"Model `{asked['size']}`; a step holds {result['answers']} answers; {asked['siblings']} made-up patients; "
-        f"mean of {asked['steps']} steps. The approximate oracle takes {TEACHER_STEPS} steps."
+        f"mean of {asked['steps']} steps{', with gradient checkpointing' if asked['recompute'] else ''}. "
+        f"The approximate oracle takes {TEACHER_STEPS} steps."
     )
     rows = [{**row, "peak": int(row["peak"])} for row in result["rows"]]
     return "\n".join([head, "", tables.markdown(rows, COLUMNS), machine.in_words(result["machine"])]) + "\n"
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), help=f"default: {' '.join(METHODS)}")
     parser.add_argument("--images", type=int, help="images on either side of a step; default: by size")
     parser.add_argument("--siblings", type=int, default=200, help="made-up patients (the package's default)")
+    parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
     parser.add_argument("--steps", type=int, default=5, help="of each row")
     options.run(parser, "ours", carry_out, report, child=measured)
 

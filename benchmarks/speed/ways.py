@@ -39,12 +39,14 @@ class Task:
         method: of the objectives.
         device: ``cpu`` or ``cuda``.
         seed: of weights, adapters, pairing.
+        recompute: gradient checkpointing: less memory, a third more time.
     """
 
     size: str
     method: str
     device: str = "cpu"
     seed: int = 0
+    recompute: bool = False
 
     @property
     def numbers(self) -> Size:
@@ -54,8 +56,9 @@ class Task:
     def loop(self, steps: int, *, every: int | None = None) -> LoopSettings:
         """Small steps at a constant rate; the curve has an entry ``every`` so many of them."""
         return LoopSettings(
-            steps=steps, learning_rate=1e-5, warmup=0, final_share=1.0, log_every=every or steps, checkpoint_every=0
-        )
+            steps=steps, learning_rate=1e-5, warmup=0, final_share=1.0, log_every=every or steps, checkpoint_every=0,
+            gradient_checkpointing=self.recompute,
+        )  # fmt: skip
 
 
 def settings_of(work: Workload, size: Size) -> UnlearnSettings:

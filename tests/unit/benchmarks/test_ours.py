@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ import pytest
 from benchmarks import ours
 from benchmarks.speed import clock, records
 from mllmu_med.benchmark.sample import Stratum
+from mllmu_med.models.vlm import VisionLanguageModel
+from mllmu_med.training import loop
 
 ASKED: dict[str, Any] = {
     "size": "mini", "device": "cpu", "seed": 0, "threads": 1, "images": 1, "siblings": 4, "steps": 2,
+    "recompute": False,
 }  # fmt: skip
 
 
@@ -36,9 +40,19 @@ def test_all_rows_see_as_many_answers_in_a_step() -> None:
         assert (shown, settings.forget_batch + settings.retain_batch + shown) == (made_up, 44)
 
 
-@pytest.mark.parametrize("method", [ours.FINE_TUNE, "excess+siblings"])
-def test_a_row_is_measured(method: str) -> None:
-    row = ours.measured({**ASKED, "method": method})
+@pytest.mark.parametrize(
+    ("method", "recompute"), [(ours.FINE_TUNE, True), ("excess+siblings", False), ("excess+siblings", True)]
+)
+def test_a_row_is_measured(method: str, recompute: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    recomputed, whether = loop.layers_recomputed, []
+
+    def noted(vlm: VisionLanguageModel, enabled: bool) -> AbstractContextManager[None]:
+        whether.append(enabled)
+        return recomputed(vlm, enabled)
+
+    monkeypatch.setattr(loop, "layers_recomputed", noted)
+    row = ours.measured({**ASKED, "method": method, "recompute": recompute})
+    assert set(whether) == {recompute}
     assert row["step"] > 0
     assert row["peak"] > 100
     assert (method == ours.FINE_TUNE) == ("answers" in row)
