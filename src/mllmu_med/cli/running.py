@@ -90,7 +90,9 @@ def unlearn(
     most of the patients that are not replayed, whom methods without them forget. It takes
     half the recipe's rate for excess then: slower, and more of these patients stay; and two
     fifths of its retain batch, for siblings have the place of the rest. It hides nobody: a
-    membership test still finds forgotten patients.
+    membership test still finds forgotten patients. Where many patients go and few stay it
+    wants more steps than these, e.g. unlearn.steps=400; what is left is measured at the end,
+    and a warning says when it is much.
 
     \b
     Examples:

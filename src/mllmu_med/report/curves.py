@@ -134,9 +134,18 @@ def _short(value: float) -> str:
 
 def rule_in_words(row: Mapping[str, Any]) -> str:
     """What the stopping rule measured, for a picture's text alternative; empty where there was no rule."""
+    if "stopping" not in row:
+        return ""
     said = []
     for line, name, unit in ((EXCESS, "excess", " nats a token"), (AUC, "AUC", "")):
         values = _series(row, line).values
         if values:
             said.append(f"{name} from {score(values[0])} to {score(values[-1])}{unit}")
     return f"; stopping rule: {', '.join(said)}" if said else ""
+
+
+def excess_left(row: Mapping[str, Any]) -> float | None:
+    """What the model knew of the forget answers at the end beyond an approximate oracle, nats a token; None where that
+    was not measured."""
+    values = _series(row, EXCESS).values
+    return values[-1] if values else None

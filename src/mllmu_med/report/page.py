@@ -15,7 +15,7 @@ from mllmu_med.folders import staged
 from mllmu_med.report.answer import answer_in_words
 from mllmu_med.report.attack_grids import attack_grid
 from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
-from mllmu_med.report.curves import rule_in_words, training_curves
+from mllmu_med.report.curves import excess_left, rule_in_words, training_curves
 from mllmu_med.report.evidence_grids import evidence_grids
 from mllmu_med.report.figures import ues_parts
 from mllmu_med.report.grids import (
@@ -104,11 +104,18 @@ def _curves(results: Results) -> list[Picture]:
 
 
 def _ending(row: Mapping[str, Any]) -> str:
-    """Why the training ended early, or that a stopping rule which was measured did not end it."""
-    if stopped := row.get("stopped"):
-        return f"Ended early: {stopped}."
+    """Why the training ended early, or that a stopping rule which was measured did not end it; without a rule, what is
+    left to forget, where that was measured."""
+    said = []
     steps = finite((row.get("cost") or {}).get("steps"))
-    return f"Took all of its {whole(steps)} steps." if rule_in_words(row) and steps is not None else ""
+    if stopped := row.get("stopped"):
+        said.append(f"Ended early: {stopped}.")
+    elif rule_in_words(row) and steps is not None:
+        said.append(f"Took all of its {whole(steps)} steps.")
+    left = excess_left(row)
+    if left is not None and not rule_in_words(row):
+        said.append(f"At the end it knew {score(left)} nats a token more of what must go than an approximate oracle.")
+    return " ".join(said)
 
 
 def _courses(results: Results) -> list[tuple[Picture, CourseTable]]:

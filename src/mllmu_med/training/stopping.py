@@ -7,6 +7,7 @@ patients' likelihoods with those of made-up siblings, who never were anywhere: .
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from mllmu_med.training.distributed import average
 from mllmu_med.training.examples import span_weights as token_weights
 from mllmu_med.training.teacher import TeacherOutputs
 from mllmu_med.training.watching import Sighting
+
+log = logging.getLogger("mllmu_med")
 
 _PASS = 128  # questions in one forward pass
 OVER_FORGOTTEN = 0.4
@@ -156,6 +159,19 @@ class ExcessStop:
                 found[questions[place]] = values
             done += len(counts)
         return found
+
+
+def warn_of_excess(title: str, excess: float | None, steps: int, settings: StopSettings) -> None:
+    """Log that a training has ended and a mean excess, nats a token, is left that its rule would not have stopped at.
+
+    Nobody else may notice: losses fall, and whoever has no oracle has nothing to compare them with.
+    """
+    if excess is not None and excess > settings.excess:
+        log.warning(
+            "%s: not forgotten: after %d steps the model still knows %.2f nats a token more of the forget answers than "
+            "an approximate oracle would; give it more steps or a higher learning rate",
+            title, steps, excess,
+        )  # fmt: skip
 
 
 def _by_kind(samples: Sequence[Sample]) -> dict[Kind, list[Question]]:

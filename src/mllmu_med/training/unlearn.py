@@ -42,7 +42,7 @@ from mllmu_med.training.scope import focused, parameterised
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.siblings import made_up_beside
 from mllmu_med.training.statistics import gradient_statistics
-from mllmu_med.training.stopping import ExcessStop, StopSettings
+from mllmu_med.training.stopping import ExcessStop, StopSettings, warn_of_excess
 from mllmu_med.training.strangers import stranger_levels, with_strangers
 from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
 from mllmu_med.training.watching import Watch
@@ -72,7 +72,9 @@ def unlearn(
     """Unlearn the forget samples in place.
 
     The pairing of forget and retain records is a function of (seed, step). What the method needs of θ0 is computed
-    before the first step, while the weights still are θ0's. An empty forget set leaves the weights as they are.
+    before the first step, while the weights still are θ0's. An empty forget set leaves the weights as they are. Where
+    an approximate oracle was at hand, the last entry of the curve has the mean ``excess`` over it, and a warning says
+    when that is more than a rule would have stopped at.
 
     Args:
         vlm: θ0; what has ``requires_grad`` trains.
@@ -167,6 +169,13 @@ def unlearn(
             watches=watches, images_of=lambda step: step.images,
             cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
         )  # fmt: skip
+        if teacher is not None and log.curve:
+            if stop is None:
+                measured = ExcessStop(
+                    vlm, forget, (), teacher, StopSettings(), span_weights=settings.span_weights, autocast=autocast
+                )
+                log.curve[-1] |= measured.look(log.steps).numbers
+            warn_of_excess(title, log.curve[-1].get("excess"), log.steps, stop or StopSettings())
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))
             log.curve[-1] |= method.rule.account([[i for n in own for i in feeder.forget_of(n)] for own in numbers])

@@ -80,10 +80,14 @@ def test_why_a_training_ended_stands_below_its_curves(
     found = {row["name"]: row for row in results["rows"]}
     found["npo"]["stopped"] = "the retain budget was spent at step <60>\u202e"
     found["idk"]["curves"][-1] |= {"excess": 0.5}
+    found["idk"]["stopping"] = {"excess": 0.3, "band": 0.02}
+    found["ga"]["curves"][-1] |= {"excess": 1.25}
     page = Page(report_html(results, benchmark_samples, {}))
     assert "Ended early: the retain budget was spent at step <60>" in page.text
     assert "\u202e" not in page.text
     assert f"Took all of its {found['idk']['cost']['steps']} steps." in page.text
+    told = "At the end it knew 1.25 nats a token more of what must go than an approximate oracle."
+    assert page.text.count("At the end") == page.text.count(told) == 1
     alternatives = [attributes.get("alt") or "" for tag, attributes in page.tags if tag == "img"]
     assert (
         "Loss terms of IDK over its training steps; stopping rule: excess from 0.50 to 0.50 nats a token"

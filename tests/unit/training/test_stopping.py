@@ -13,6 +13,7 @@ from mllmu_med.evaluation.membership import membership_auc
 from mllmu_med.evaluation.metrics import Measured
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.methods.objectives.excess import Excess
+from mllmu_med.methods.objectives.preference import NPO
 from mllmu_med.models.groups import set_trainable
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.testing.bench import fresh_model
@@ -155,6 +156,42 @@ def test_measuring_changes_no_weight(vlm: VisionLanguageModel) -> None:
 
     watched, alone = trained(StopSettings(1e-9, 0.0, 2)), trained(None)
     assert all(torch.equal(watched[name], alone[name]) for name in alone)
+
+
+def test_without_a_rule_what_is_left_is_measured_at_the_end_and_told_if_it_is_much(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def trained(steps: int, stop: StopSettings | None = None) -> list[dict[str, float]]:
+        model = fresh_model()
+        set_trainable(model, {"language": "full"})
+        return unlearn(
+            model, Excess(), FORGET, RETAIN, replace(LOOP, steps=steps), FEEDING, seed=1, stop=stop, title="unlearn: x"
+        ).curve  # fmt: skip
+
+    ruled = trained(6, StopSettings(1e-9, 0.0, 6))[-1]["excess"]
+    caplog.clear()
+    *before, last = trained(6)
+    assert last["excess"] == pytest.approx(ruled)
+    assert ruled > 0.3
+    assert not any("excess" in entry for entry in before)
+    assert "auc" not in last
+    [record] = caplog.records
+    assert record.getMessage().startswith(
+        f"unlearn: x: not forgotten: after 6 steps the model still knows {ruled:.2f} nats a token more"
+    )
+    caplog.clear()
+    assert trained(60)[-1]["excess"] < 0.3
+    assert not caplog.records
+
+
+def test_a_rule_that_did_not_hold_is_told(vlm: VisionLanguageModel, caplog: pytest.LogCaptureFixture) -> None:
+    unlearn(vlm, Excess(), FORGET, RETAIN, replace(LOOP, steps=4), FEEDING, seed=1, stop=StopSettings(1.0, 0.5, 4))
+    assert "not forgotten: after 4 steps" in caplog.text
+
+
+def test_nothing_is_measured_without_an_approximate_oracle(vlm: VisionLanguageModel) -> None:
+    curve = unlearn(vlm, NPO(), FORGET, RETAIN, replace(LOOP, steps=4), FEEDING, seed=1).curve
+    assert not any("excess" in entry for entry in curve)
 
 
 @pytest.mark.parametrize("wrong", [{"excess": 0.0}, {"band": 0.6}, {"band": -0.1}, {"every": 0}])
