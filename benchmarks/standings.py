@@ -180,13 +180,14 @@ def less(rows: Sequence[Row]) -> str:
 
 
 def summary(situations: Mapping[str, Sequence[Row]], share: str) -> str:
-    """Situation by situation, methods with this share of the retain data: best in the mean of all first.
+    """Situation by situation, methods with this share of the retain data: best in the mean of all first. Situations in
+    which none was run with it are left out.
 
     Args:
         situations: name → rows of its contest.
         share: ``100 %``, or one of :data:`NO_DATA`, then with what unused patients keep.
     """
-    by_name = {name: _with_share(rows, share) for name, rows in situations.items()}
+    by_name = {name: own for name, rows in situations.items() if (own := _with_share(rows, share))}
     methods = dict.fromkeys(method for own in by_name.values() for method in own)
     scores = {method: fmean(_score(own[method]) for own in by_name.values() if method in own) for method in methods}
     shown = []

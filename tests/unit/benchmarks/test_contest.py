@@ -148,7 +148,7 @@ def test_the_summary_has_a_column_for_each_situation(monkeypatch: pytest.MonkeyP
     assert [(line[0], line[1][:3], line[2][:3]) for line in lines[2:]] == [
         ("`excess`", ".90", "–"), ("`npo`", ".50", ".70"), ("`rmu`", "–", ".20"),
     ]  # fmt: skip
-    assert "| `npo` | .25 / – / **.90** / .15 | – |" in standings.summary(situations, "30 %")
+    assert "| `npo` | .25 / – / **.90** / .15 |" in standings.summary(situations, "30 %").splitlines()
 
 
 def test_runs_published_before_count_unless_they_are_carried_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
