@@ -86,11 +86,11 @@ def unlearn(
     Without --method, a recipe of your own says which. With one that comes with the package
     it is excess where all retain data may be used, and excess+siblings where
     unlearn.retain_share is less. At equal tuning (docs/ours.md) excess is among the best by
-    every score, and forgotten patients do not stand out to a membership test; siblings keep
+    every score, and forgotten patients stand out least to a membership test; siblings keep
     most of the patients that are not replayed, whom methods without them forget. It takes
     half the recipe's rate for excess then: slower, and more of these patients stay; and two
-    fifths of its retain batch, for siblings have the place of the rest. It hides nobody: a
-    membership test still finds forgotten patients. Where many patients go and few stay it
+    fifths of its retain batch, for siblings have the place of the rest. Then it hides nobody: a
+    membership test finds forgotten patients. Where many patients go and few stay it
     wants more steps than these, e.g. unlearn.steps=400; what is left is measured at the end,
     and a warning says when it is much.
 
