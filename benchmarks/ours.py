@@ -3,7 +3,7 @@
     python benchmarks/ours.py                                     the embedded model's size
     python benchmarks/ours.py --size small                        60 million parameters, 144 image tokens
     python benchmarks/ours.py --size llava-7b --device cuda       one GPU: bfloat16, LoRA of rank 16
-    python benchmarks/ours.py --size llava-7b --images 1 --siblings 2 --recompute --steps 1   without one: 23 GiB, hours
+    python benchmarks/ours.py --size llava-7b --device cuda --recompute       the same with gradient checkpointing
 
 Weights are random: what a step costs does not depend on what has been learnt. Each row is a process of its own, which
 takes a step of plain fine-tuning first and then goes through the package's own ``unlearn``. All rows see as many

@@ -102,7 +102,10 @@ def unlearn(
       mllmu-med unlearn -m grad_diff --retain-budget 0.02
     """
     recipe = _load(order, method, retain_budget)
-    _carry_out("unlearn", order, recipe if method or _methods_are_chosen(order) else _recommended(recipe))
+    if not method and _methods_are_chosen(order):
+        _carry_out("unlearn", order, recipe)
+    else:
+        _carry_out("unlearn", order, _as_called(recipe if method else _recommended(recipe), order))
 
 
 @ordered
@@ -213,8 +216,12 @@ def _load_again(recipe: Recipe, change: str) -> Recipe:
 def _methods_are_chosen(order: Order) -> bool:
     """Whether somebody did: in the call, or in a recipe of their own. The recipes of the package list what is worth
     comparing."""
-    changed = {change.partition("=")[0].partition(".")[0] for change in (order.recipe, *(order.overrides or ()))}
-    return "methods" in changed or Path(order.recipe).is_file()
+    return "methods" in {name.partition(".")[0] for name in _changed(order)} or Path(order.recipe).is_file()
+
+
+def _changed(order: Order) -> list[str]:
+    """Names of the settings that the call changes, e.g. ``unlearn.steps``."""
+    return [change.partition("=")[0] for change in (order.recipe, *(order.overrides or ()))]
 
 
 def _recommended(recipe: Recipe) -> Recipe:
@@ -231,6 +238,20 @@ def _recommended(recipe: Recipe) -> Recipe:
         "retain_batch": -(-2 * settings["retain_batch"] // 5),
     }  # fmt: skip
     return Recipe.model_validate({**chosen.to_dict(), "methods": [{**settings, **changed}]})
+
+
+def _as_called(recipe: Recipe, order: Order) -> Recipe:
+    """What the call says of ``unlearn`` counts, also where the recipe has settings of its own for a method; what it
+    says of that method counts more."""
+    from mllmu_med.recipe import Recipe
+
+    changed, shared = _changed(order), recipe.unlearn.model_dump(mode="json")
+    said = {name.split(".")[1] for name in changed if name.startswith("unlearn.")}
+    methods = []
+    for method in recipe.methods:
+        own = {name.split(".")[2] for name in changed if name.startswith(f"methods.{method.row}.")}
+        methods.append({**method.model_dump(mode="json"), **{name: shared[name] for name in said - own}})
+    return Recipe.model_validate({**recipe.to_dict(), "methods": methods})
 
 
 def _load(order: Order, methods: list[str] | None = None, retain_budget: float | None = None) -> Recipe:

@@ -145,7 +145,6 @@ def rule_in_words(row: Mapping[str, Any]) -> str:
 
 
 def excess_left(row: Mapping[str, Any]) -> float | None:
-    """What the model knew of the forget answers at the end beyond an approximate oracle, nats a token; None where that
-    was not measured."""
-    values = _series(row, EXCESS).values
-    return values[-1] if values else None
+    """What the model knew of the forget answers beyond an approximate oracle when a training without a stopping rule
+    ended, nats a token; of several requests the most; None where that was not measured."""
+    return None if "stopping" in row else max(_series(row, EXCESS).values, default=None)

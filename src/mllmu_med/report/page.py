@@ -113,7 +113,7 @@ def _ending(row: Mapping[str, Any]) -> str:
     elif rule_in_words(row) and steps is not None:
         said.append(f"Took all of its {whole(steps)} steps.")
     left = excess_left(row)
-    if left is not None and not rule_in_words(row):
+    if left is not None:
         said.append(f"At the end it knew {score(left)} nats a token more of what must go than an approximate oracle.")
     return " ".join(said)
 

@@ -174,7 +174,7 @@ def unlearn(
                 measured = ExcessStop(
                     vlm, forget, (), teacher, StopSettings(), span_weights=settings.span_weights, autocast=autocast
                 )
-                log.curve[-1] |= measured.look(log.steps).numbers
+                log.curve[-1]["excess"] = measured.measure()[0]
             warn_of_excess(title, log.curve[-1].get("excess"), log.steps, stop or StopSettings())
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))

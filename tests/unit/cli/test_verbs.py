@@ -133,6 +133,16 @@ def test_unlearn_takes_the_methods_of_the_call_or_of_ones_own_recipe_else_the_re
     assert shell("unlearn", "llava_med", f"source.path={tmp_path}", "unlearn.retain_share=0.3")[0] == 0
     [less] = pipeline.calls[-1][1].methods
     assert (less.name, less.learning_rate) == (WITH_LESS_RETAIN, 1e-4), "as that recipe has it"
+    for share, rate in (("1.0", 8e-4), ("0.3", 4e-4)):
+        assert shell("unlearn", f"unlearn.retain_share={share}", "unlearn.steps=400")[0] == 0
+        [longer] = pipeline.calls[-1][1].methods
+        assert (longer.steps, longer.learning_rate) == (400, rate), "the recipe has steps of its own: the call counts"
+    assert shell("unlearn", "phantom", "-m", "excess", "-m", "npo+gu", "unlearn.steps=400")[0] == 0
+    assert [method.steps for method in pipeline.calls[-1][1].methods] == [400, 400]
+    assert shell("unlearn", "phantom", "-m", "excess", "methods.excess.steps=7", "unlearn.steps=400")[0] == 0
+    assert pipeline.calls[-1][1].methods[0].steps == 7, "who names the method means it"
+    assert shell("unlearn", "unlearn.learning_rate=1e-3", "unlearn.retain_share=0.3")[0] == 0
+    assert pipeline.calls[-1][1].methods[0].learning_rate == 1e-3
     assert shell("unlearn", "phantom", "methods.npo.steps=9")[0] == 0
     assert len(pipeline.calls[-1][1].methods) > 1, "who changes one of the recipe's methods means these"
 

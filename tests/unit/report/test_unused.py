@@ -81,7 +81,8 @@ def test_why_a_training_ended_stands_below_its_curves(
     found["npo"]["stopped"] = "the retain budget was spent at step <60>\u202e"
     found["idk"]["curves"][-1] |= {"excess": 0.5}
     found["idk"]["stopping"] = {"excess": 0.3, "band": 0.02}
-    found["ga"]["curves"][-1] |= {"excess": 1.25}
+    found["ga"]["curves"][0] |= {"excess": 1.25}  # of an earlier request
+    found["ga"]["curves"][-1] |= {"excess": 0.25}
     page = Page(report_html(results, benchmark_samples, {}))
     assert "Ended early: the retain budget was spent at step <60>" in page.text
     assert "\u202e" not in page.text
