@@ -98,8 +98,8 @@ class BothWays:
 
     def look(self, step: int) -> Sighting:
         """One row of the table."""
-        left, auc = self.rule.measure()
-        over, held_out = self.seen.measure()
+        left, _, auc = self.rule.measure()
+        over, _, held_out = self.seen.measure()
         row = {"step": step, "excess": left, "auc": auc or 0.5, "over oracle": over, "auc, held out": held_out or 0.5}
         self.rows.append({**row, "KL from oracle": self._kl()})
         return Sighting({"excess": left, "auc": auc or 0.5})
@@ -136,7 +136,7 @@ def watched(recipe: Any, folder: Path, every: int) -> dict[str, Any]:
         own = taught(workshop, settings, feeding, None, checkpoints(workshop, "teacher", "stopping"), Path(place))
     vlm = workshop.load(folder / "models" / "oracle")
     oracle = model_outputs(vlm, questions)
-    ideal = ExcessStop(vlm, forget, held_out, oracle, StopSettings()).measure()[1]
+    ideal = ExcessStop(vlm, forget, held_out, oracle, StopSettings()).measure().auc
     vlm = workshop.load(folder / "models" / "theta0")
     workshop.trainable(vlm)
     count = min(STRANGERS, settings.siblings)

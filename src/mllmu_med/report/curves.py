@@ -16,6 +16,8 @@ LINES = (("forget", "forget term", 1, "-"), ("retain", "retain term", 0, "--"))
 EXCESS, AUC = ("excess", "excess, nats a token", 2, "-"), ("auc", "AUC (right)", 3, "--")
 """What a stopping rule measures: how much likelier the forget answers are than to an approximate oracle (falls to 0),
 and how well the loss tells forgotten records from made-up siblings (falls from 1 to .5)."""
+EXTRACTABLE = ("extractable", "extractable", 0, "-")
+"""Share of the forget answers that the model would still give; in words alone."""
 _WIDTH, _PANEL = 3.7, 2.5  # inches, of a panel with its labels
 
 
@@ -144,7 +146,19 @@ def rule_in_words(row: Mapping[str, Any]) -> str:
     return f"; stopping rule: {', '.join(said)}" if said else ""
 
 
-def excess_left(row: Mapping[str, Any]) -> float | None:
-    """What the model knew of the forget answers beyond an approximate oracle when a training without a stopping rule
-    ended, nats a token; of several requests the most; None where that was not measured."""
-    return None if "stopping" in row else max(_series(row, EXCESS).values, default=None)
+class Left(NamedTuple):
+    """What was left to forget when a training without a stopping rule ended; of several requests the most.
+
+    Attributes:
+        excess: what the model knew of the forget answers beyond an approximate oracle, nats a token.
+        extractable: share of them, 0…1, that it would still give; None where that was not measured.
+    """
+
+    excess: float
+    extractable: float | None
+
+
+def left_to_forget(row: Mapping[str, Any]) -> Left | None:
+    """None where it was not measured."""
+    excess = [] if "stopping" in row else _series(row, EXCESS).values
+    return Left(max(excess), max(_series(row, EXTRACTABLE).values, default=None)) if excess else None

@@ -15,7 +15,7 @@ from mllmu_med.folders import staged
 from mllmu_med.report.answer import answer_in_words
 from mllmu_med.report.attack_grids import attack_grid
 from mllmu_med.report.browser import Outputs, SampleSource, browser_data, script_json
-from mllmu_med.report.curves import excess_left, rule_in_words, training_curves
+from mllmu_med.report.curves import left_to_forget, rule_in_words, training_curves
 from mllmu_med.report.evidence_grids import evidence_grids
 from mllmu_med.report.figures import ues_parts
 from mllmu_med.report.grids import (
@@ -112,9 +112,10 @@ def _ending(row: Mapping[str, Any]) -> str:
         said.append(f"Ended early: {stopped}.")
     elif rule_in_words(row) and steps is not None:
         said.append(f"Took all of its {whole(steps)} steps.")
-    left = excess_left(row)
-    if left is not None:
-        said.append(f"At the end it knew {score(left)} nats a token more of what must go than an approximate oracle.")
+    if left := left_to_forget(row):
+        known = f"knew {score(left.excess)} nats a token more of what must go than an approximate oracle"
+        given = "" if left.extractable is None else f", and would still give {percent(left.extractable)} of the answers"
+        said.append(f"At the end it {known}{given}.")
     return " ".join(said)
 
 

@@ -1,17 +1,18 @@
 """When to stop without an oracle: once the forget answers are known no better than anybody would know them.
 
-Two figures, both computable by whoever has the model and the deletion request. The *mean excess*, in nats a token, is
-what the model knows of the forget answers beyond an approximate oracle. The *membership AUC* compares the forgotten
-patients' likelihoods with those of made-up siblings, who never were anywhere: .5 where they cannot be told apart.
+Figures that whoever has the model and the deletion request can compute. The *mean excess*, in nats a token, is what the
+model knows of the forget answers beyond an approximate oracle. The *membership AUC* compares the forgotten patients'
+likelihoods with those of made-up siblings, who never were anywhere: .5 where they cannot be told apart. *Extractable*
+is the share of the answers that the model would still give.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,24 @@ log = logging.getLogger("mllmu_med")
 _PASS = 128  # questions in one forward pass
 OVER_FORGOTTEN = 0.4
 """A membership AUC below which forgotten records stand out as too unlikely."""
+MUCH = 0.05
+"""An extractable share that is worth a warning."""
+
+
+class Left(NamedTuple):
+    """What is left to forget.
+
+    Attributes:
+        excess: mean excess, nats a token, ≥ 0; lower is better.
+        extractable: share of the forget answers, 0…1, of which every private token is the most likely one after those
+            before it, and which the model knows better by more than the rule's excess than an approximate oracle does
+            (else a right guess would count); lower is better.
+        auc: membership AUC against made-up siblings over pairs of one kind, 0…1; None where no patient is forgotten.
+    """
+
+    excess: float
+    extractable: float
+    auc: float | None
 
 
 @dataclass(frozen=True)
@@ -103,8 +122,8 @@ class ExcessStop:
 
     def look(self, step: int) -> Sighting:
         """Measure after ``step`` steps: ``excess`` and, where there are patients, ``auc`` in the curve."""
-        left, auc = self.measure()
-        numbers = {"excess": left} if auc is None else {"excess": left, "auc": auc}
+        left, extractable, auc = self.measure()
+        numbers = {"excess": left, "extractable": extractable, **({} if auc is None else {"auc": auc})}
         band = self.settings.band
         if not left <= self.settings.excess or (auc is not None and not auc <= 0.5 + band):
             return Sighting(numbers)
@@ -114,18 +133,20 @@ class ExcessStop:
         return Sighting(numbers, f"nothing was left to forget at step {step}: mean excess {left:.3f} nat{seen}")
 
     @torch.no_grad()
-    def measure(self) -> tuple[float, float | None]:
-        """Mean excess in nats a token, and the membership AUC over pairs of one kind."""
+    def measure(self) -> Left:
+        """What is left to forget at the present weights."""
         vlm = self.vlm
         was_training = vlm.model.training
         vlm.model.eval()
         forget = [question._replace(weights=None) for question in self.forget]
         asked = dict.fromkeys([*forget, *(q for group in (*self.members, *self.strangers) for q in group)])
-        found = self._logprobs(list(asked))
+        told = self._told(list(asked))
         vlm.model.train(was_training)
-        each = [self._excess(own, found[bare]) for own, bare in zip(self.forget, forget, strict=True)]
-        left = torch.stack(each).mean()
-        numbers = [left]
+        found = {question: logprob for question, (logprob, _) in told.items()}
+        each = torch.stack([self._excess(own, found[bare]) for own, bare in zip(self.forget, forget, strict=True)])
+        given = torch.stack([_all_first(own, told[bare][1]) for own, bare in zip(self.forget, forget, strict=True)])
+        left = each.mean()
+        numbers = [left, (given & (each > self.settings.excess)).to(left.dtype).mean()]
         if self.members:
             won, pairs = left.new_zeros(()), 0
             for members, strangers in zip(self.members, self.strangers, strict=True):
@@ -135,7 +156,8 @@ class ExcessStop:
                 pairs += len(own) * len(other)
             numbers.append(won / pairs)
         average(numbers)  # equal in every process already, but for rounding; no two may come to different decisions
-        return float(numbers[0]), float(numbers[1]) if self.members else None
+        known, given_still, *auc = map(float, numbers)
+        return Left(known, given_still, auc[0] if auc else None)
 
     def _excess(self, question: Question, logprob: Tensor) -> Tensor:
         over = (logprob - self.teacher.of([question]).target.double()).relu()
@@ -144,10 +166,10 @@ class ExcessStop:
         weight = over.new_tensor(question.weights)
         return (over * weight).sum() / weight.sum()
 
-    def _logprobs(self, questions: list[Question]) -> dict[Question, Tensor]:
-        """Question → [K] log p_θ of its answer tokens, double precision."""
+    def _told(self, questions: list[Question]) -> dict[Question, tuple[Tensor, Tensor]]:
+        """Question → [K] log p_θ of its answer tokens, double precision, and [K] whether none is more likely."""
         rows, order = self.vlm.rows(questions, 8)
-        found: dict[Question, Tensor] = {}
+        found: dict[Question, tuple[Tensor, Tensor]] = {}
         done = 0
         for chunk in chunk_rows(rows, _PASS):
             counts = [len(branch.answer) for row in chunk for branch in row.branches]
@@ -155,23 +177,46 @@ class ExcessStop:
                 hidden, layout = self.vlm.hidden(chunk)
                 logits = self.vlm.logits(hidden)
             logprob = logits.log_softmax(-1).gather(-1, layout.target[:, None])[:, 0].double()
-            for place, values in zip(order[done : done + len(counts)], torch.split(logprob, counts), strict=True):
-                found[questions[place]] = values
+            first = logits.argmax(-1) == layout.target
+            parts = zip(torch.split(logprob, counts), torch.split(first, counts), strict=True)
+            for place, part in zip(order[done : done + len(counts)], parts, strict=True):
+                found[questions[place]] = part
             done += len(counts)
         return found
 
 
-def warn_of_excess(title: str, excess: float | None, steps: int, settings: StopSettings) -> None:
-    """Log that a training has ended and a mean excess, nats a token, is left that its rule would not have stopped at.
+def tell_what_is_left(title: str, left: Mapping[str, float], steps: int, rule: StopSettings | None) -> None:
+    """Log that a training has ended before all was forgotten: a warning where answers are still given or where the
+    ``rule`` that was to end it does not hold; else, where a mean excess is left that gives members away, a note.
 
     Nobody else may notice: losses fall, and whoever has no oracle has nothing to compare them with.
+
+    Args:
+        left: the last entry of the curve.
     """
-    if excess is not None and excess > settings.excess:
+    if "excess" not in left:
+        return
+    known = f"knows {left['excess']:.2f} nats a token more of them than an approximate oracle would"
+    much = left["excess"] > (rule or StopSettings()).excess
+    if left["extractable"] > MUCH or (rule and much):
         log.warning(
-            "%s: not forgotten: after %d steps the model still knows %.2f nats a token more of the forget answers than "
-            "an approximate oracle would; give it more steps or a higher learning rate",
-            title, steps, excess,
+            "%s: not all is forgotten: after %d steps the model would still give %.0f %% of the forget answers and %s; "
+            "give it more steps or a higher learning rate",
+            title, steps, 100 * left["extractable"], known,
         )  # fmt: skip
+    elif much:
+        log.info(
+            "%s: forgotten, not hidden: after %d steps the model would give %.0f %% of the forget answers, but %s, "
+            "and a membership test may find them",
+            title, steps, 100 * left["extractable"], known,
+        )  # fmt: skip
+
+
+def _all_first(question: Question, first: Tensor) -> Tensor:
+    """Whether no other token is more likely than a weighted one."""
+    return (
+        first.all() if question.weights is None else first[first.new_tensor(question.weights, dtype=torch.bool)].all()
+    )
 
 
 def _by_kind(samples: Sequence[Sample]) -> dict[Kind, list[Question]]:

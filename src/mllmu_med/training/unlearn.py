@@ -42,7 +42,7 @@ from mllmu_med.training.scope import focused, parameterised
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.siblings import made_up_beside
 from mllmu_med.training.statistics import gradient_statistics
-from mllmu_med.training.stopping import ExcessStop, StopSettings, warn_of_excess
+from mllmu_med.training.stopping import ExcessStop, StopSettings, tell_what_is_left
 from mllmu_med.training.strangers import stranger_levels, with_strangers
 from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
 from mllmu_med.training.watching import Watch
@@ -174,8 +174,8 @@ def unlearn(
                 measured = ExcessStop(
                     vlm, forget, (), teacher, StopSettings(), span_weights=settings.span_weights, autocast=autocast
                 )
-                log.curve[-1]["excess"] = measured.measure()[0]
-            warn_of_excess(title, log.curve[-1].get("excess"), log.steps, stop or StopSettings())
+                log.curve[-1] |= measured.look(log.steps).numbers
+            tell_what_is_left(title, log.curve[-1], log.steps, stop)
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))
             log.curve[-1] |= method.rule.account([[i for n in own for i in feeder.forget_of(n)] for own in numbers])
