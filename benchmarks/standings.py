@@ -229,12 +229,15 @@ def stand_in(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
 
 def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[Difference]:
-    """Paired differences between our row and every other method with the same share, corrected together."""
-    runs = ",".join(str(cell.folder.resolve()) for cell in cells)
+    """Paired differences between our row and every other method with the same share, corrected together; each over the
+    cells that have both."""
     share = ours.rpartition(".")[2]
+    ran = {row["name"]: {(cell["theta0"], cell["seed"]) for cell in row["cells"]} for row in rows}
     found: list[Difference] = []
     for row in rows:
-        if row["name"].endswith(f".{share}") and row["name"] != ours:
+        both = ran.get(ours, set()) & ran[row["name"]]
+        if both and row["name"].endswith(f".{share}") and row["name"] != ours:
+            runs = ",".join(str(cell.folder.resolve()) for cell in cells if cell[:2] in both)
             found += api.compare([f"{runs}:{ours}", f"{runs}:{row['name']}"], metrics=list(COMPARED))["differences"]
     return corrected(found)
 

@@ -202,6 +202,24 @@ def test_strangers_are_held_against_unused_patients(monkeypatch: pytest.MonkeyPa
     assert "<svg" in standings.points(found, "x", "y")
 
 
+def test_a_pair_is_compared_in_the_runs_that_have_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def compare(runs: list[str], metrics: list[str]) -> dict[str, Any]:
+        asked.append(runs)
+        return {"differences": []}
+
+    monkeypatch.setattr(standings.api, "compare", compare)
+    ran = {"ours.r30": (0, 1), "npo.r30": (0, 1), "idk.r30": (0,), "ga.r30": (2,), "ga.r100": (0,)}
+    rows = [{"name": n, "cells": [{"theta0": 0, "seed": seed} for seed in seeds]} for n, seeds in ran.items()]
+    cells = [Cell(0, seed, Path(f"/runs/{seed}")) for seed in range(3)]
+    assert standings.differences(rows, cells, "ours.r30") == []
+    assert asked == [
+        ["/runs/0,/runs/1:ours.r30", "/runs/0,/runs/1:npo.r30"], ["/runs/0:ours.r30", "/runs/0:idk.r30"],
+    ]  # fmt: skip
+    assert standings.differences(rows, cells, "absent.r30") == []
+
+
 def test_differences_are_bold_where_they_are_told_apart() -> None:
     found: Any = [
         {"quantity": name, "b": "npo.r30", "difference": value, "low": low, "high": 0.4, "told_apart": apart}
