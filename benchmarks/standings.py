@@ -273,7 +273,8 @@ def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
         method: [own[method]["unused patients"] if method in own else None for own in by_share]
         for method in ("excess+siblings", "unlikelihood+siblings", "correct+siblings", "npo+siblings", "npo", "excess")
     }
-    if any(value is not None for values in series.values() for value in values):
+    series = {method: values for method, values in series.items() if any(value is not None for value in values)}
+    if any(len([value for value in values if value is not None]) > 1 for values in series.values()):
         made[f"contest-{name}-unused"] = lines(NO_DATA, series, "retain data in use", "of θ0's recall, unused patients")
     return made
 

@@ -132,7 +132,10 @@ def test_standings_are_best_first_with_references_below(monkeypatch: pytest.Monk
     lines = standings.whole(rows).splitlines()[2:]
     assert [line.split("|")[1].strip() for line in lines] == ["`excess`", "`npo`", "theta0"]
     assert lines[0].split("|")[2:4] == [" .90 ", " – "]
-    assert standings.pictures(rows, "x").keys() == {"contest-x-whole", "contest-x-unused"}
+    assert standings.pictures(rows, "x").keys() == {"contest-x-whole"}
+    results.append(row("npo.r10", 0.3))
+    with_two_shares = standings.table([Cell(0, 0, Path("a"))])
+    assert standings.pictures(with_two_shares, "x").keys() == {"contest-x-whole", "contest-x-unused"}
 
 
 def test_the_summary_has_a_column_for_each_situation(monkeypatch: pytest.MonkeyPatch) -> None:
