@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,8 @@ def test_the_whole_chain(finished: RunResult) -> None:
         assert rows[name]["curves"][-1]["step"] == rows[name]["cost"]["steps"]
         assert rows[name]["verdict"]["text"]
         assert rows[name]["label"] in page
+    assert 0 <= rows["excess"]["curves"][-1]["extractable"] <= 1
+    assert re.search(r"At the end it knew [0-9.]+ nats a token more .* and would still give [0-9.]+% of the", page)
 
 
 def test_a_second_run_makes_nothing_and_everything_checks(finished: RunResult) -> None:

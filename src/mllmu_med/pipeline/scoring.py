@@ -36,10 +36,9 @@ from mllmu_med.pipeline.stage import Facts
 from mllmu_med.pipeline.strangers import read_strangers
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import MethodSettings, make_method
+from mllmu_med.training.stopping import Left
 
 RESULTS_FORMAT = "mllmu-med/results/1"
-STOPPING = ("excess", "auc")
-"""What a stopping rule measures every few steps, where a training has one."""
 ADDED = ("retain_share", "stopped", "stopping")
 """What :func:`row_info` knows of a method's row that no score is made of."""
 
@@ -184,7 +183,7 @@ def row_info(workshop: Workshop, name: str) -> dict[str, Any]:
                 "forget": e.get("forget"),
                 "retain": e.get("retain"),
                 "lr": e["lr"],
-                **{measure: e[measure] for measure in STOPPING if measure in e},
+                **{measure: e[measure] for measure in Left._fields if measure in e},
             }
             for e in training["curve"]
         ],

@@ -37,7 +37,7 @@ MUCH = 0.05
 
 
 class Left(NamedTuple):
-    """What is left to forget.
+    """What is left to forget; in a training's curve by these names.
 
     Attributes:
         excess: mean excess, nats a token, ≥ 0; lower is better.
@@ -121,9 +121,10 @@ class ExcessStop:
         return step // every > (step - log_every) // every
 
     def look(self, step: int) -> Sighting:
-        """Measure after ``step`` steps: ``excess`` and, where there are patients, ``auc`` in the curve."""
-        left, extractable, auc = self.measure()
-        numbers = {"excess": left, "extractable": extractable, **({} if auc is None else {"auc": auc})}
+        """Measure after ``step`` steps; what is left goes into the curve."""
+        measured = self.measure()
+        left, _, auc = measured
+        numbers = {name: value for name, value in measured._asdict().items() if value is not None}
         band = self.settings.band
         if not left <= self.settings.excess or (auc is not None and not auc <= 0.5 + band):
             return Sighting(numbers)

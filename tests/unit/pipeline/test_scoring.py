@@ -110,12 +110,12 @@ def ended(folder: Path, stopped: str | None, **measures: float) -> None:
 
 def test_measures_of_a_stopping_rule_are_in_the_curve_where_they_were_taken(trained: Path) -> None:
     plain = row_info(Workshop(tiny(), trained), "npo")
-    assert not {"excess", "auc", "budget"} & plain["curves"][-1].keys()
+    assert not {"excess", "extractable", "auc", "budget"} & plain["curves"][-1].keys()
     assert not {"stopped", "stopping"} & plain.keys()
-    ended(trained / "models" / "npo", "nothing was left to forget at step 2", excess=0.04, auc=0.52)
+    ended(trained / "models" / "npo", "nothing was left to forget at step 2", excess=0.04, extractable=0.01, auc=0.52)
     recipe = tiny("methods.npo.stop_excess=0.2", "methods.npo.stop_band=0.1")
     found = row_info(Workshop(recipe, trained), "npo")
-    assert found["curves"][-1] == {**plain["curves"][-1], "excess": 0.04, "auc": 0.52}
+    assert found["curves"][-1] == {**plain["curves"][-1], "excess": 0.04, "extractable": 0.01, "auc": 0.52}
     assert found["stopped"] == "nothing was left to forget at step 2"
     assert found["stopping"] == {"excess": 0.2, "band": 0.1}
 
