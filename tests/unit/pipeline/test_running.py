@@ -73,8 +73,7 @@ def test_another_run_takes_its_base_from_the_cache(finished: Path, tmp_path: Pat
     """Its benchmark, model and base stage are the same; that its methods are not does not matter."""
     run(tiny("methods=[ga]", "learn.oracle.steps=1", "learn.original.steps=1"), tmp_path, until="learn", jobs=1)
     taken, trained = (read_manifest(folder / "models" / "base") for folder in (tmp_path, finished))
-    assert taken["cached"] is True
-    assert "cached" not in trained
+    assert taken["cached"] is True  # that of the finished run may be as well: others in this process share the cache
     assert taken["files"] == trained["files"]
     assert taken["training"] == trained["training"], "what it cost is still known"
 
