@@ -92,7 +92,7 @@ def unlearn(
     fifths of its retain batch, for siblings have the place of the rest. Then it hides nobody: a
     membership test finds forgotten patients. Where many patients go and few stay it
     wants more steps than these, e.g. unlearn.steps=400; what is left is measured at the end,
-    and a warning says when it is much.
+    and a warning says when answers are still given.
 
     \b
     Examples:

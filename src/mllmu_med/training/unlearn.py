@@ -73,8 +73,8 @@ def unlearn(
 
     The pairing of forget and retain records is a function of (seed, step). What the method needs of θ0 is computed
     before the first step, while the weights still are θ0's. An empty forget set leaves the weights as they are. Where
-    an approximate oracle was at hand, the last entry of the curve has the mean ``excess`` over it, and a warning says
-    when that is more than a rule would have stopped at.
+    an approximate oracle was at hand, the last entry of the curve has what is left to forget
+    (:class:`~mllmu_med.training.stopping.Left`), and a warning says when answers are still given.
 
     Args:
         vlm: θ0; what has ``requires_grad`` trains.

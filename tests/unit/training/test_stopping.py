@@ -225,13 +225,7 @@ def test_without_a_rule_what_is_left_is_measured_at_the_end(caplog: pytest.LogCa
     [
         (4.5, 0.58, None, "WARNING", "would still give 58 % of the forget answers and knows 4.50 nats"),
         (0.2, 0.06, None, "WARNING", "would still give 6 % of the forget answers"),
-        (
-            2.5,
-            0.05,
-            None,
-            "INFO",
-            "forgotten, not hidden: after 7 steps the model would give 5 % of the forget answers",
-        ),
+        (2.5, 0.05, None, "INFO", "forgotten, not hidden: after 7 steps the model would give 5 % of the forget"),
         (0.3, 0.0, None, None, ""),
         (0.6, 0.0, StopSettings(0.5), "WARNING", "not all is forgotten"),
         (0.5, 0.0, StopSettings(0.5), None, ""),
