@@ -116,6 +116,14 @@ def published(docs: Path) -> dict[str, list[dict[str, Any]]]:
     return {file.stem.removeprefix(PREFIX): json.loads(file.read_text(encoding="utf-8"))["rows"] for file in files}
 
 
+def publish(file: Path, rows: Sequence[Row]) -> None:
+    """Write a contest's rows, a line each; what else the file says of them, as its ``note``, stays."""
+    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    heads = [f"{json.dumps(key)}: {json.dumps(said[key], ensure_ascii=False)}," for key in said if key != "rows"]
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    file.write_text("{" + "\n".join([*heads, f'"rows": [\n{lines}\n]}}\n']), encoding="utf-8")
+
+
 def number(value: float | None) -> str:
     """Two places without the leading zero, as ``.97``; a dash where there is none."""
     if value is None:
@@ -295,8 +303,7 @@ def stand(folder: Path, name: str, ours: Sequence[str], docs: Path | None) -> li
     tables.write(folder, "table", {"rows": rows, "differences": compared}, "\n".join(blocks.values()))
     if docs is not None:
         tables.fill(docs / "explanation" / "contest.md", blocks)
-        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-        (docs / "assets" / f"{PREFIX}{name}.json").write_text(f'{{"rows": [\n{lines}\n]}}\n', encoding="utf-8")
+        publish(docs / "assets" / f"{PREFIX}{name}.json", rows)
         for picture, svg in pictures(rows, name).items():
             (docs / "assets" / f"{picture}.svg").write_text(svg, encoding="utf-8")
     print(f"{name}: {len(cells)} runs: {', '.join(f'θ0 {cell.theta0}, seed {cell.seed}' for cell in cells)}")

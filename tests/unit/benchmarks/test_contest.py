@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,16 @@ def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert {name: rows[0]["UES privacy"] for name, rows in found.items()} == {"phantom-few": 0.25, "slake-many": 0.75}
     text = (tmp_path / "ours.md").read_text(encoding="utf-8")
     assert "| `npo` | .25 / – / .15 | .75 / – / .15 |" in text
+
+
+def test_a_note_on_what_was_published_stays(tmp_path: Path) -> None:
+    file = tmp_path / "contest-x.json"
+    standings.publish(file, [{"name": "npo.r100"}])
+    assert json.loads(file.read_text(encoding="utf-8")) == {"rows": [{"name": "npo.r100"}]}
+    file.write_text('{"note": "θ0 is older", "rows": [{"name": "npo.r100"}]}', encoding="utf-8")
+    standings.publish(file, [{"name": "ga.r30"}, {"name": "npo.r30"}])
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found == {"note": "θ0 is older", "rows": [{"name": "ga.r30"}, {"name": "npo.r30"}]}
 
 
 def test_strangers_are_held_against_unused_patients(monkeypatch: pytest.MonkeyPatch) -> None:
