@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from mllmu_med.evaluation.scores import optional
 from mllmu_med.evaluation.statistics import interval
 from mllmu_med.seeding import numpy_rng
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class StrangerAnswer(NamedTuple):
@@ -49,20 +53,43 @@ def strangers_kept(
     Raises:
         ValueError: the questions differ.
     """
+    kept, counts = _by_patient(own, original)
+    patients = len(counts)
+    if not patients:
+        return None
+    low = high = None
+    if bootstrap and patients > 1:
+        drawn = numpy_rng(seed, "bootstrap", "strangers").multinomial(patients, [1 / patients] * patients, bootstrap)
+        ends = interval((drawn @ kept) / (drawn @ counts))
+        low, high = optional(ends[0]), optional(ends[1])
+    share = float(kept.sum() / counts.sum())
+    return {"patients": patients, "questions": len(own), "kept": share, "low": low, "high": high}
+
+
+def strangers_error(own: Sequence[StrangerAnswer], original: Sequence[StrangerAnswer]) -> float | None:
+    """Standard error of the share that :func:`strangers_kept` finds, ≥ 0; None below two patients.
+
+    Over patients, since the answers about one of them change together. Of a ratio, by linearisation: with m patients,
+    k_i of whose n_i answers are kept, and r = Σk / Σn, it is √(m / (m − 1) · Σ (k_i − r n_i)²) / Σn.
+    """
+    kept, counts = _by_patient(own, original)
+    patients, questions = len(counts), counts.sum()
+    if patients < 2:
+        return None
+    squares = ((kept - kept.sum() / questions * counts) ** 2).sum()
+    return float((patients / (patients - 1) * squares) ** 0.5 / questions)
+
+
+def _by_patient(
+    own: Sequence[StrangerAnswer], original: Sequence[StrangerAnswer]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Answers that are still θ0's and answers, patient by patient."""
     import numpy as np
 
     if [one[:3] for one in own] != [one[:3] for one in original]:
         raise ValueError("the model and θ0 were asked about different strangers")
-    if not own:
-        return None
     same: dict[str, list[bool]] = {}
     for ours, theirs in zip(own, original, strict=True):
         same.setdefault(ours.patient, []).append(ours.answer == theirs.answer)
-    kept, counts = np.array([sum(v) for v in same.values()]), np.array([len(v) for v in same.values()])
-    low = high = None
-    if bootstrap and len(same) > 1:
-        drawn = numpy_rng(seed, "bootstrap", "strangers").multinomial(len(same), [1 / len(same)] * len(same), bootstrap)
-        ends = interval((drawn @ kept) / (drawn @ counts))
-        low, high = optional(ends[0]), optional(ends[1])
-    share = float(kept.sum() / counts.sum())
-    return {"patients": len(same), "questions": len(own), "kept": share, "low": low, "high": high}
+    kept, counts = ([measure(v) for v in same.values()] for measure in (sum, len))
+    return np.array(kept, dtype=np.int64), np.array(counts, dtype=np.int64)

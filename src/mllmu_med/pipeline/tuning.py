@@ -36,7 +36,7 @@ TUNED = "tuned.yaml"
 """The recipe with the best settings of each method, ready to be run in the folder of the run."""
 AS_GOOD = 0.05
 """Trials whose score is this near the best are as good by the score. Where a part of the retain data may not be used,
-the score does not see what becomes of it: of these trials the one is taken that leaves most of θ0 with strangers."""
+the score does not see what becomes of it: of these trials those are taken that leave most of θ0 with strangers."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     from mllmu_med.benchmark.sample import Subset
     from mllmu_med.evaluation.grid import evaluation_samples
     from mllmu_med.evaluation.output_store import read_outputs
-    from mllmu_med.evaluation.strangers import strangers_kept
+    from mllmu_med.evaluation.strangers import strangers_error, strangers_kept
     from mllmu_med.evaluation.validation import validation_score
     from mllmu_med.pipeline.retained import unused_clusters
     from mllmu_med.pipeline.strangers import read_strangers
@@ -224,7 +224,8 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
         own = [s for s in samples if s.subset is not Subset.RETAIN or s.cluster not in unused]
         evaluation = folder / "evaluations" / trial.row
         score = validation_score(own, read_outputs(evaluation), original)
-        strangers = strangers_kept(read_strangers(evaluation), of_strangers, seed=recipe.seed, bootstrap=0)
+        told = read_strangers(evaluation)
+        strangers = strangers_kept(told, of_strangers, seed=recipe.seed, bootstrap=0)
         training = read_manifest(folder / "models" / trial.row)["training"]
         rows.append(
             {
@@ -236,6 +237,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
                 "scenarios": score.scenarios,
                 "parts": score.parts,
                 "strangers": None if strangers is None else strangers["kept"],
+                "strangers_error": strangers_error(told, of_strangers),
                 "unused": bool(unused),
                 "steps": training["steps"],
                 "records": training["records"],
@@ -259,15 +261,21 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
 def best_of(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The trial that is taken; of equals the first, so that the recipe's own settings win a tie.
 
-    That of the best score where the method may use all retain data; else, of those within :data:`AS_GOOD` of it, the
-    one that says of most strangers what θ0 says.
+    That of the best score where the method may use all retain data. Else, of those within :data:`AS_GOOD` of it, the
+    one that says of most strangers what θ0 says; and where that share is within its standard error of the most, the
+    score decides again, for such a difference is a few answers' chance.
     """
     best = max(trials, key=_score)
     if best["strangers"] is None or not best["unused"]:
         return best
-    return max(
-        (row for row in trials if _score(row) >= _score(best) - AS_GOOD), key=lambda row: float(row["strangers"])
-    )
+    as_good = [row for row in trials if _score(row) >= _score(best) - AS_GOOD]
+    most = max(as_good, key=_strangers)
+    error = most["strangers_error"] or 0.0
+    return max((row for row in as_good if _strangers(row) >= _strangers(most) - error), key=_score)
+
+
+def _strangers(row: Mapping[str, Any]) -> float:
+    return float(row["strangers"])
 
 
 def _score(row: Mapping[str, Any]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mllmu_med.evaluation.strangers import StrangerAnswer, strangers_kept
+from mllmu_med.evaluation.strangers import StrangerAnswer, strangers_error, strangers_kept
 
 THETA0 = [
     StrangerAnswer("a", "i", "Who?", "Ana Ruiz"),
@@ -45,5 +45,25 @@ def test_no_interval_where_none_is_asked_for_or_there_is_one_patient() -> None:
 
 
 def test_other_questions_are_refused() -> None:
-    with pytest.raises(ValueError, match="different strangers"):
-        strangers_kept(THETA0[:3], THETA0, seed=0)
+    for measure in (lambda *said: strangers_kept(*said, seed=0), strangers_error):
+        with pytest.raises(ValueError, match="different strangers"):
+            measure(THETA0[:3], THETA0)
+
+
+def test_the_standard_error_is_over_patients() -> None:
+    """a keeps 1 of 2, b 1 of 1, c none of 1, so r = 1/2: deviations 0, 1/2, −1/2; √(3/2 · 1/2) / 4."""
+    found = strangers_error(said("Ana Ruiz", "555-0102", "Ole Berg", "none"), THETA0)
+    assert found == pytest.approx(0.75**0.5 / 4)
+    assert strangers_error(THETA0, THETA0) == 0
+    assert strangers_error(THETA0[:2], THETA0[:2]) is None
+    assert strangers_error([], []) is None
+
+
+def test_the_standard_error_is_that_of_the_resamples() -> None:
+    answers = [StrangerAnswer(str(name), None, str(n), "x") for name in range(40) for n in range(1 + name % 5)]
+    own = [one._replace(answer="y") if (int(one.patient) * 7) % 3 else one for one in answers]
+    found, error = strangers_kept(own, answers, seed=0, bootstrap=4000), strangers_error(own, answers)
+    assert found is not None
+    assert found["low"] is not None
+    assert found["high"] is not None
+    assert error == pytest.approx((found["high"] - found["low"]) / 3.92, rel=0.1)

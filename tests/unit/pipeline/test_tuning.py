@@ -102,21 +102,25 @@ def test_every_shipped_grid_names_real_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unused", "trials", "best"),
+    ("unused", "error", "trials", "best"),
     [
-        (False, [(0.8, 0.9), (0.82, 0.3), (0.7, 1.0)], 1),
-        (True, [(0.8, 0.9), (0.82, 0.3), (0.7, 1.0)], 0),
-        (True, [(0.8, 0.3), (0.82, 0.3), (0.81, 0.2)], 0),
-        (True, [(0.8, None), (0.82, None), (0.7, None)], 1),
-        (True, [(None, 0.5), (None, 0.4), (None, 0.9)], 2),
-        (False, [(None, 0.5), (0.1, 0.4), (0.1, 0.9)], 1),
+        (False, 0.01, [(0.8, 0.9), (0.82, 0.3), (0.7, 1.0)], 1),
+        (True, 0.01, [(0.8, 0.9), (0.82, 0.3), (0.7, 1.0)], 0),
+        (True, 0.01, [(0.8, 0.9), (0.82, 0.88), (0.7, 1.0)], 0),
+        (True, 0.03, [(0.8, 0.9), (0.82, 0.88), (0.7, 1.0)], 1),
+        (True, 0.03, [(0.8, 0.9), (0.8, 0.92), (0.82, 0.3)], 0),
+        (True, None, [(0.8, 0.9), (0.82, 0.88), (0.82, 0.9)], 2),
+        (True, None, [(0.8, None), (0.82, None), (0.7, None)], 1),
+        (True, 0.01, [(None, 0.5), (None, 0.4), (None, 0.9)], 2),
+        (False, 0.01, [(None, 0.5), (0.1, 0.4), (0.1, 0.9)], 1),
     ],
 )
 def test_with_less_retain_data_the_trial_nearest_theta0_with_strangers_is_taken_of_equally_good_ones(
-    unused: bool, trials: list[tuple[float | None, float | None]], best: int
+    unused: bool, error: float | None, trials: list[tuple[float | None, float | None]], best: int
 ) -> None:
+    """Or the best of those that are as near as a standard error."""
     rows = [
-        {"trial": number, "score": score, "strangers": strangers, "unused": unused}
+        {"trial": number, "score": score, "strangers": strangers, "strangers_error": error, "unused": unused}
         for number, (score, strangers) in enumerate(trials)
     ]
     assert best_of(rows)["trial"] == best
@@ -155,7 +159,7 @@ def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monk
         own = [row for row in result["trials"] if row["method"] == name]
         assert best == best_of(own)
         assert {row["unused"] for row in own} == {name == "grad_diff"}
-        assert all(0 <= row["strangers"] <= 1 for row in own)
+        assert all(0 <= row["strangers"] <= 1 and 0 <= row["strangers_error"] < 0.5 for row in own)
     assert read_json(folder / "tuning" / "tuning.json")["trials"] == result["trials"]
     assert not (folder / "models" / "oracle").exists(), "no oracle is trained for tuning"
     assert {plan.status for plan in plan_tuning(recipe, folder, 2)[1]} == {"done"}, "a second call makes nothing"
