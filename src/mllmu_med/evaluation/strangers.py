@@ -66,17 +66,21 @@ def strangers_kept(
     return {"patients": patients, "questions": len(own), "kept": share, "low": low, "high": high}
 
 
-def strangers_error(own: Sequence[StrangerAnswer], original: Sequence[StrangerAnswer]) -> float | None:
-    """Standard error of the share that :func:`strangers_kept` finds, ≥ 0; None below two patients.
+def strangers_error(
+    own: Sequence[StrangerAnswer], other: Sequence[StrangerAnswer], original: Sequence[StrangerAnswer]
+) -> float | None:
+    """Standard error of the difference between what two models keep (:func:`strangers_kept`), ≥ 0; None below two
+    patients.
 
-    Over patients, since the answers about one of them change together. Of a ratio, by linearisation: with m patients,
-    k_i of whose n_i answers are kept, and r = Σk / Σn, it is √(m / (m − 1) · Σ (k_i − r n_i)²) / Σn.
+    Paired, since both were asked the same, and over patients, since the answers about one of them change together. Of a
+    ratio, by linearisation: with m patients, of whose n_i answers one model keeps d_i more than the other, and
+    r = Σd / Σn, it is √(m / (m − 1) · Σ (d_i − r n_i)²) / Σn.
     """
-    kept, counts = _by_patient(own, original)
-    patients, questions = len(counts), counts.sum()
+    (ours, counts), (theirs, _) = _by_patient(own, original), _by_patient(other, original)
+    patients, questions, more = len(counts), counts.sum(), ours - theirs
     if patients < 2:
         return None
-    squares = ((kept - kept.sum() / questions * counts) ** 2).sum()
+    squares = ((more - more.sum() / questions * counts) ** 2).sum()
     return float((patients / (patients - 1) * squares) ** 0.5 / questions)
 
 

@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from mllmu_med.seeding import permutation
 
 if TYPE_CHECKING:
     from mllmu_med.benchmark.sample import Sample
+    from mllmu_med.evaluation.strangers import StrangerAnswer
 
 TUNING_FORMAT = "mllmu-med/tuning/1"
 SHARED = ("benchmark", "models/base", "models/theta0")
@@ -218,14 +219,20 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     original, of_strangers = read_outputs(theta0), read_strangers(theta0)
     settings = {method.row: method for method in recipe.methods}
     rows: list[dict[str, Any]] = []
+    told: dict[tuple[str, int], list[StrangerAnswer]] = {}
+
+    def error(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+        of_one, of_other = (told[row["method"], row["trial"]] for row in (one, other))
+        return strangers_error(of_one, of_other, of_strangers) or 0.0
+
     for trial in trials:
         # Not by what the method was not shown: what becomes of that is seen once, in the test.
         unused = unused_clusters(workshop, settings[trial.row])
         own = [s for s in samples if s.subset is not Subset.RETAIN or s.cluster not in unused]
         evaluation = folder / "evaluations" / trial.row
         score = validation_score(own, read_outputs(evaluation), original)
-        told = read_strangers(evaluation)
-        strangers = strangers_kept(told, of_strangers, seed=recipe.seed, bootstrap=0)
+        told[trial.method, trial.number] = read_strangers(evaluation)
+        strangers = strangers_kept(told[trial.method, trial.number], of_strangers, seed=recipe.seed, bootstrap=0)
         training = read_manifest(folder / "models" / trial.row)["training"]
         rows.append(
             {
@@ -237,7 +244,6 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
                 "scenarios": score.scenarios,
                 "parts": score.parts,
                 "strangers": None if strangers is None else strangers["kept"],
-                "strangers_error": strangers_error(told, of_strangers),
                 "unused": bool(unused),
                 "steps": training["steps"],
                 "records": training["records"],
@@ -246,7 +252,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
             }
         )
     methods = dict.fromkeys(row["method"] for row in rows)
-    best = {method: best_of([row for row in rows if row["method"] == method]) for method in methods}
+    best = {method: best_of([row for row in rows if row["method"] == method], error) for method in methods}
     return {
         "format": TUNING_FORMAT,
         "seed": recipe.seed,
@@ -258,20 +264,25 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     }
 
 
-def best_of(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def best_of(
+    trials: Sequence[dict[str, Any]], error: Callable[[Mapping[str, Any], Mapping[str, Any]], float]
+) -> dict[str, Any]:
     """The trial that is taken; of equals the first, so that the recipe's own settings win a tie.
 
     That of the best score where the method may use all retain data. Else, of those within :data:`AS_GOOD` of it, the
-    one that says of most strangers what θ0 says; and where that share is within its standard error of the most, the
-    score decides again, for such a difference is a few answers' chance.
+    one that says of most strangers what θ0 says; and where others are behind it by no more than the standard error of
+    the difference, the score decides among them and it, for that is a few answers' chance.
+
+    Args:
+        trials: of one method.
+        error: of the difference between what two of them keep of strangers.
     """
     best = max(trials, key=_score)
     if best["strangers"] is None or not best["unused"]:
         return best
     as_good = [row for row in trials if _score(row) >= _score(best) - AS_GOOD]
     most = max(as_good, key=_strangers)
-    error = most["strangers_error"] or 0.0
-    return max((row for row in as_good if _strangers(row) >= _strangers(most) - error), key=_score)
+    return max((row for row in as_good if _strangers(most) - _strangers(row) <= error(most, row)), key=_score)
 
 
 def _strangers(row: Mapping[str, Any]) -> float:

@@ -45,24 +45,33 @@ def test_no_interval_where_none_is_asked_for_or_there_is_one_patient() -> None:
 
 
 def test_other_questions_are_refused() -> None:
-    for measure in (lambda *said: strangers_kept(*said, seed=0), strangers_error):
+    with pytest.raises(ValueError, match="different strangers"):
+        strangers_kept(THETA0[:3], THETA0, seed=0)
+    for pair in ((THETA0[:3], THETA0), (THETA0, THETA0[:3])):
         with pytest.raises(ValueError, match="different strangers"):
-            measure(THETA0[:3], THETA0)
+            strangers_error(*pair, THETA0)
 
 
 def test_the_standard_error_is_over_patients() -> None:
-    """a keeps 1 of 2, b 1 of 1, c none of 1, so r = 1/2: deviations 0, 1/2, −1/2; √(3/2 · 1/2) / 4."""
-    found = strangers_error(said("Ana Ruiz", "555-0102", "Ole Berg", "none"), THETA0)
-    assert found == pytest.approx(0.75**0.5 / 4)
-    assert strangers_error(THETA0, THETA0) == 0
-    assert strangers_error(THETA0[:2], THETA0[:2]) is None
-    assert strangers_error([], []) is None
+    """More of a 1 of 2, of b 1 of 1, of c none of 1, so r = 1/2: deviations 0, 1/2, −1/2; √(3/2 · 1/2) / 4."""
+    own, nothing = said("Ana Ruiz", "555-0102", "Ole Berg", "none"), said("-", "-", "-", "-")
+    assert strangers_error(own, nothing, THETA0) == pytest.approx(0.75**0.5 / 4)
+    assert strangers_error(nothing, own, THETA0) == pytest.approx(0.75**0.5 / 4)
+    assert strangers_error(THETA0[:2], THETA0[:2], THETA0[:2]) is None
+    assert strangers_error([], [], []) is None
+
+
+def test_what_two_models_keep_alike_is_no_error() -> None:
+    own = said("Ana Ruiz", "-", "Ole Berg", "-")
+    assert strangers_error(own, own, THETA0) == 0
+    assert strangers_error(own, said("Ana Ruiz", "?", "Ole Berg", "?"), THETA0) == 0, "changed to another answer"
 
 
 def test_the_standard_error_is_that_of_the_resamples() -> None:
     answers = [StrangerAnswer(str(name), None, str(n), "x") for name in range(40) for n in range(1 + name % 5)]
     own = [one._replace(answer="y") if (int(one.patient) * 7) % 3 else one for one in answers]
-    found, error = strangers_kept(own, answers, seed=0, bootstrap=4000), strangers_error(own, answers)
+    nothing = [one._replace(answer="-") for one in answers]
+    found, error = strangers_kept(own, answers, seed=0, bootstrap=4000), strangers_error(own, nothing, answers)
     assert found is not None
     assert found["low"] is not None
     assert found["high"] is not None

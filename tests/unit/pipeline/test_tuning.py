@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
 from mllmu_med.evaluation import validation
 from mllmu_med.evaluation.grid import evaluation_samples
+from mllmu_med.evaluation.strangers import strangers_error
 from mllmu_med.evaluation.validation import validation_score
 from mllmu_med.folders import read_json
+from mllmu_med.pipeline.strangers import read_strangers
 from mllmu_med.pipeline.tuning import best_of, grid_of, plan_trials, plan_tuning, trials_of, tuning_recipe
 from mllmu_med.recipe import Recipe, load_recipe
 from tests.unit.evaluation.conftest import ordinary, patient
@@ -109,21 +113,36 @@ def test_every_shipped_grid_names_real_settings() -> None:
         (True, 0.01, [(0.8, 0.9), (0.82, 0.88), (0.7, 1.0)], 0),
         (True, 0.03, [(0.8, 0.9), (0.82, 0.88), (0.7, 1.0)], 1),
         (True, 0.03, [(0.8, 0.9), (0.8, 0.92), (0.82, 0.3)], 0),
-        (True, None, [(0.8, 0.9), (0.82, 0.88), (0.82, 0.9)], 2),
-        (True, None, [(0.8, None), (0.82, None), (0.7, None)], 1),
+        (True, 0.0, [(0.8, 0.9), (0.82, 0.88), (0.82, 0.9)], 2),
+        (True, 0.01, [(0.8, None), (0.82, None), (0.7, None)], 1),
         (True, 0.01, [(None, 0.5), (None, 0.4), (None, 0.9)], 2),
         (False, 0.01, [(None, 0.5), (0.1, 0.4), (0.1, 0.9)], 1),
     ],
 )
 def test_with_less_retain_data_the_trial_nearest_theta0_with_strangers_is_taken_of_equally_good_ones(
-    unused: bool, error: float | None, trials: list[tuple[float | None, float | None]], best: int
+    unused: bool, error: float, trials: list[tuple[float | None, float | None]], best: int
 ) -> None:
-    """Or the best of those that are as near as a standard error."""
+    """Or the best of those that are behind it by no more than the standard error of the difference."""
     rows = [
-        {"trial": number, "score": score, "strangers": strangers, "strangers_error": error, "unused": unused}
+        {"trial": number, "score": score, "strangers": strangers, "unused": unused}
         for number, (score, strangers) in enumerate(trials)
     ]
-    assert best_of(rows)["trial"] == best
+    asked = []
+
+    def error_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+        asked.append((one["strangers"], other["strangers"]))
+        return error
+
+    assert best_of(rows, error_of)["trial"] == best
+    assert all(one >= other for one, other in asked), "what is behind is held against what is ahead"
+
+
+def _error(folder: Path, name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    rows = ["theta0", *(f"{name}.trial-{row['trial']}" for row in (one, other))]
+    theta0, *both = (read_strangers(folder / "tuning" / "evaluations" / row) for row in rows)
+    found = strangers_error(both[0], both[1], theta0)
+    assert found is not None
+    return found
 
 
 TINY = (
@@ -157,9 +176,9 @@ def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monk
     ]  # fmt: skip
     for name, best in result["best"].items():
         own = [row for row in result["trials"] if row["method"] == name]
-        assert best == best_of(own)
+        assert best == best_of(own, partial(_error, folder, name))
         assert {row["unused"] for row in own} == {name == "grad_diff"}
-        assert all(0 <= row["strangers"] <= 1 and 0 <= row["strangers_error"] < 0.5 for row in own)
+        assert all(0 <= row["strangers"] <= 1 for row in own)
     assert read_json(folder / "tuning" / "tuning.json")["trials"] == result["trials"]
     assert not (folder / "models" / "oracle").exists(), "no oracle is trained for tuning"
     assert {plan.status for plan in plan_tuning(recipe, folder, 2)[1]} == {"done"}, "a second call makes nothing"
