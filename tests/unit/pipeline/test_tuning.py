@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,14 @@ def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monk
         judged.append({(sample.subset, sample.cluster) for sample in samples})
         return validation_score(samples, *outputs)
 
+    asked: list[float] = []
+
+    def chosen(rows: Sequence[Mapping[str, Any]], error: Callable[..., float]) -> Mapping[str, Any]:
+        asked.append(error(*rows))
+        return best_of(rows, error)
+
     monkeypatch.setattr(validation, "validation_score", scored)
+    monkeypatch.setattr("mllmu_med.pipeline.tuning.best_of", chosen)
     result = api.tune(recipe, folder, trials=2, jobs=1)
     whole, less = judged[0], judged[2]
     assert judged == [whole, whole, less, less], "ga may use all retain data, grad_diff 40 % of it"
@@ -177,6 +184,7 @@ def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monk
     for name, best in result["best"].items():
         own = [row for row in result["trials"] if row["method"] == name]
         assert best == best_of(own, partial(_error, folder, name))
+        assert asked.pop(0) == _error(folder, name, *own) > 0
         assert {row["unused"] for row in own} == {name == "grad_diff"}
         assert all(0 <= row["strangers"] <= 1 for row in own)
     assert read_json(folder / "tuning" / "tuning.json")["trials"] == result["trials"]
