@@ -6,9 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,27 +49,6 @@ def _one_thread() -> None:
     """Sums do not depend on the number of cores, nor on what an earlier test has set."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-
-
-@contextmanager
-def one_core_stages() -> Iterator[None]:
-    """Stages of larger models take all cores; two threads on a busy core are many times slower than one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mllmu_med.pipeline.stage.os", SimpleNamespace(cpu_count=lambda: 1))
-        yield
-
-
-@pytest.fixture(scope="session")
-def limited_to_one_core() -> Callable[[], AbstractContextManager[None]]:
-    """For fixtures that outlive a module: a block in which stages take one core, and no longer."""
-    return one_core_stages
-
-
-@pytest.fixture(scope="module")
-def one_core() -> Iterator[None]:
-    """Stages take one core in the modules that ask for it; their bytes depend on it, so others must not notice."""
-    with one_core_stages():
-        yield
 
 
 @pytest.fixture(scope="session")

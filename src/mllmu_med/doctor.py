@@ -14,6 +14,7 @@ from typing import Literal
 
 from mllmu_med.caches.place import FOLDER, SIZE, cache_folder, cache_size
 from mllmu_med.caches.room import entries
+from mllmu_med.cores import cores, thread_limit
 from mllmu_med.errors import UsageError
 
 Level = Literal["ok", "warning", "problem"]
@@ -65,13 +66,11 @@ def _libraries() -> list[Finding]:
 
 
 def _processor() -> list[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS")
-    if limit is not None and (not limit.isdecimal() or int(limit) > cores):
-        return [
-            Finding("cores", "warning", f"{cores}, OMP_NUM_THREADS={limit}", f"Set OMP_NUM_THREADS={cores} at most.")
-        ]
-    return [Finding("cores", "ok", f"{cores}" + (f", OMP_NUM_THREADS={limit}" if limit else ""))]
+    count, limit = cores(), thread_limit()
+    found = f"{count}" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    if limit is not None and (not limit.isdecimal() or not 0 < int(limit) <= count):
+        return [Finding("cores", "warning", found, f"Set OMP_NUM_THREADS={count} at most.")]
+    return [Finding("cores", "ok", found)]
 
 
 def _accelerator() -> list[Finding]:

@@ -22,7 +22,6 @@ from mllmu_med.recipe import Recipe, load_recipe
 from tests.end_to_end.test_real_checkpoints import SMALLER
 from tests.unit.pipeline.conftest import tiny
 
-pytestmark = pytest.mark.usefixtures("one_core")
 STAGES = ("base", "theta0", "oracle", "collapse", "npo")
 
 
@@ -42,7 +41,7 @@ def answers(vlm: VisionLanguageModel) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def made(
-    model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory, one_core: None
+    model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], list[tuple[str, Any, bool]]]:
     """Run folder, results, and how each model was held when it was asked."""
     asked = []

@@ -30,9 +30,6 @@ SMALLER = (
 ROWS = ["theta0", "oracle", "collapse", "kl_min", "npo"]
 
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
-
 def smaller(recipe: str, model: Path, *overrides: str) -> Recipe:
     return load_recipe(recipe, f"model.path={model}", *SMALLER, *overrides)
 
@@ -40,7 +37,6 @@ def smaller(recipe: str, model: Path, *overrides: str) -> Recipe:
 @pytest.fixture(scope="module", params=["llava_med", "qwen2_5_vl"])
 def made(
     request: pytest.FixtureRequest, model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory,
-    one_core: None,
 ) -> tuple[str, Path, dict[str, Any]]:  # fmt: skip
     """Class, run folder and results of each of the two recipes."""
     model = model_folder("llava" if request.param == "llava_med" else request.param)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +36,10 @@ def recipe() -> Recipe:
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_core(one_core: None) -> None:
-    """Sums are rounded alike."""
-
-
 @pytest.fixture(scope="module")
-def learnt(
-    tmp_path_factory: pytest.TempPathFactory, limited_to_one_core: Callable[[], AbstractContextManager[None]]
-) -> Path:
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resumed") / "run"
-    with limited_to_one_core():
-        run(recipe(), folder, until="unlearn", jobs=1)
+    run(recipe(), folder, until="unlearn", jobs=1)
     return folder
 
 
@@ -164,12 +155,9 @@ def test_stopped_again_and_again(
 
 KILLED = """
 import json, os, signal, sys
-from types import SimpleNamespace
 from pathlib import Path
 import pytest
-from mllmu_med.pipeline import stage as module
 from tests.invariant.test_resumed_evaluation import Counted, stage
-module.os = SimpleNamespace(cpu_count=lambda: 1)
 output, row, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 Counted(pytest.MonkeyPatch(), at, lambda: os.kill(os.getpid(), signal.SIGKILL))
 stage(output, row).ensure()

@@ -7,7 +7,6 @@ read, at about 2 GB/s a core.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from mllmu_med import __version__
 from mllmu_med.caches.tensors import tensor_digest
+from mllmu_med.cores import cores
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import digest
 from mllmu_med.models.groups import group_of, plain_name
@@ -50,7 +50,7 @@ def values_of(model: nn.Module) -> dict[str, Any]:
 
 def values_digest(values: Mapping[str, Any]) -> str:
     """SHA-256 (hex) over names, shapes, types and bytes."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         digests = pool.map(_value_digest, values.values())
         return digest(sorted(zip(values, digests, strict=True)))
 

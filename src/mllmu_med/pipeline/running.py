@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mllmu_med.cores import cores
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import canonical_json, read_json, write_json
 from mllmu_med.pipeline.lanes import run_stages
@@ -88,7 +88,7 @@ def run(
 
 def default_jobs(recipe: Recipe) -> int:
     """One stage a core for the embedded model (each needs one thread); one at a time for anything larger."""
-    return min(4, os.cpu_count() or 1) if lane_threads(recipe) else 1
+    return min(4, cores()) if lane_threads(recipe) else 1
 
 
 def drop_checkpoint(output: Path, stage: Stage) -> None:

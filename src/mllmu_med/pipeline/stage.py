@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mllmu_med.cores import all_threads
 from mllmu_med.folders import read_manifest, staged
 from mllmu_med.memory import forget_peak
 
@@ -85,7 +85,7 @@ class Stage:
         log.info("%s: %s", self.name, self.estimate)
         began = time.perf_counter()
         forget_peak()
-        torch.set_num_threads(self.threads or os.cpu_count() or 1)
+        torch.set_num_threads(self.threads or all_threads())
         facts: Facts = {"format": "mllmu-med/stage/1", "stage": self.name, "key": self.key}
         with staged(self.folder, facts) as folder:
             facts.update(self.make(folder))

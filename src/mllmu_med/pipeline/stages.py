@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mllmu_med.cores import cores
 from mllmu_med.folders import digest
 from mllmu_med.pipeline.cache import reuse_or_make
 from mllmu_med.pipeline.controls import INSTRUCTION, SHUFFLED, WRAPPER, filter_settings, make_shuffled
@@ -98,7 +98,7 @@ def _benchmark_stage(recipe: Recipe, output: Path, keys: Keys) -> Stage:
         from mllmu_med.benchmark.builder import build_benchmark
 
         inner = folder / "built"
-        jobs = os.cpu_count() or 1
+        jobs = cores()
         benchmark = build_benchmark(make_source(recipe), benchmark_plan(recipe), inner, seed=recipe.seed, jobs=jobs)
         facts = {k: v for k, v in benchmark.manifest.items() if k != "files"}
         for path in inner.iterdir():

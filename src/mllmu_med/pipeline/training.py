@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from mllmu_med.benchmark.sample import Sample, Subset
 from mllmu_med.benchmark.training_sets import TrainingSet, training_set
+from mllmu_med.cores import cores
 from mllmu_med.methods.addons.orthogonal import Orthogonal, off
 from mllmu_med.methods.composition import Composite
 from mllmu_med.methods.edits.interface import Edit
@@ -81,7 +81,7 @@ def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
     sizes = architecture(embedded.image_size, embedded.hidden, embedded.layers)
     vlm = build_embedded(corpus(train, recipe.seed), sizes, recipe.seed)
     # The tower knows nothing of the benchmark: its pictures have keys that no source draws.
-    drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed, jobs=os.cpu_count() or 1)
+    drawn = draw_many(embedded.tower_images, embedded.image_size, "tower", recipe.seed, jobs=cores())
     pixels = torch.from_numpy(drawn.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     labels = torch.stack([torch.from_numpy(drawn.attributes[name]) for name in ATTRIBUTES], 1)
     pictures = Pictures(pixels.contiguous(), labels, tuple(len(names) for names in ATTRIBUTES.values()))

@@ -7,13 +7,13 @@ it: the loader is asked for the same images, each of them once, only earlier.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from PIL import Image
 
+from mllmu_med.cores import cores
 from mllmu_med.models.images import each
 from mllmu_med.models.vlm import VisionLanguageModel
 
@@ -84,7 +84,7 @@ def decoded_ahead(
     if images_of is None or loader is None:
         yield lambda batch: None
         return
-    pool = ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1), thread_name_prefix="decode")  # starts none yet
+    pool = ThreadPoolExecutor(min(WORKERS, cores()), thread_name_prefix="decode")  # starts none yet
     ahead = DecodedAhead(loader, lambda image: image in vlm.images.remembered().entries, images_of, batches, pool)
     vlm.images.loader = ahead
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -40,19 +38,11 @@ def tiny(*overrides: str, **blocks: Any) -> Recipe:
     return Recipe.model_validate(raw)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_core(one_core: None) -> None:
-    """Nothing here needs two."""
-
-
 @pytest.fixture(scope="session")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory, limited_to_one_core: Callable[[], AbstractContextManager[None]]
-) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run; read only."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
-    with limited_to_one_core():
-        result = run(tiny(), folder, jobs=1)
+    result = run(tiny(), folder, jobs=1)
     assert result.results is not None
     assert result.page is not None
     return folder
@@ -78,11 +68,8 @@ def requested_recipe(*overrides: str) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def requested(
-    tmp_path_factory: pytest.TempPathFactory, limited_to_one_core: Callable[[], AbstractContextManager[None]]
-) -> Path:
+def requested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run whose methods carry out requests one after another, on adapters; read only."""
     folder = tmp_path_factory.mktemp("requested") / "tiny"
-    with limited_to_one_core():
-        assert run(requested_recipe(), folder, jobs=1).page is not None
+    assert run(requested_recipe(), folder, jobs=1).page is not None
     return folder

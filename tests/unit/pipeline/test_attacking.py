@@ -3,8 +3,6 @@ from __future__ import annotations
 import gc
 import shutil
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +30,11 @@ def recipe(*overrides: str) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def attacked(
-    finished: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    limited_to_one_core: Callable[[], AbstractContextManager[None]],
-) -> Path:
+def attacked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished run with attacks; read only."""
     folder = tmp_path_factory.mktemp("attacked") / "tiny"
     shutil.copytree(finished, folder)
-    with limited_to_one_core():
-        assert run(recipe(), folder, jobs=1).page is not None
+    assert run(recipe(), folder, jobs=1).page is not None
     return folder
 
 

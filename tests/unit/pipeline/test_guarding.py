@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +33,10 @@ ROWS = ["filter", "logit_mask", "eco", "steer", "eco-linear", "filter-twice"]
 
 
 @pytest.fixture(scope="module")
-def guarded(
-    finished: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    limited_to_one_core: Callable[[], AbstractContextManager[None]],
-) -> Path:
+def guarded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shared run, with guards in place of its methods."""
     folder = shutil.copytree(finished, tmp_path_factory.mktemp("guards") / "tiny")
-    with limited_to_one_core():
-        run(tiny(methods=METHODS), folder, jobs=1)
+    run(tiny(methods=METHODS), folder, jobs=1)
     return folder
 
 
