@@ -63,17 +63,19 @@ def _prototype() -> VisionLanguageModel:
 
 def fresh_model() -> VisionLanguageModel:
     """A tiny LLaVA, always the same, that finds the pictures and is nobody else's."""
-    first = _prototype()
+    return _copy(_prototype())
+
+
+def _copy(first: VisionLanguageModel) -> VisionLanguageModel:
     images = copy.copy(first.images)
     images.adopt(Remembered(picture, OrderedDict(), 0))
-    return VisionLanguageModel(copy.deepcopy(first.model), first.prompts, images)
+    vlm = VisionLanguageModel(copy.deepcopy(first.model), first.prompts, images)
+    vlm.quantised = first.quantised
+    return vlm
 
 
-def trainable_model(mode: str, *, dropout: float = 0.0) -> VisionLanguageModel:
-    """A fresh model whose projector trains in full, and whose language model trains as ``mode`` says.
-
-    ``full``; ``lora``: by adapters; ``quantised``: by adapters on weights of 8 bits.
-    """
+@cache
+def _ready(mode: str, dropout: float) -> VisionLanguageModel:
     vlm = fresh_model()
     if mode == "quantised":
         quantise_language(vlm, "int8")
@@ -84,6 +86,14 @@ def trainable_model(mode: str, *, dropout: float = 0.0) -> VisionLanguageModel:
         seed=SEED,
     )
     return vlm
+
+
+def trainable_model(mode: str, *, dropout: float = 0.0) -> VisionLanguageModel:
+    """A fresh model whose projector trains in full, and whose language model trains as ``mode`` says.
+
+    ``full``; ``lora``: by adapters; ``quantised``: by adapters on weights of 8 bits.
+    """
+    return _copy(_ready(mode, dropout))
 
 
 def modes_of(method: Composite | type[Component]) -> list[str]:
