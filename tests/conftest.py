@@ -69,13 +69,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 @pytest.fixture(scope="session")
 def load_tiny(model_folder: Callable[[str], Path]) -> Callable[[str], VisionLanguageModel]:
     """Family → a fresh copy of its model that finds the pictures."""
+    loaded: dict[str, VisionLanguageModel] = {}
 
     def load(family: str) -> VisionLanguageModel:
         from mllmu_med.models.load import load_model
+        from mllmu_med.testing.copies import copied
 
-        vlm = load_model(model_folder(family))
-        vlm.attach_images(picture)
-        return vlm
+        if family not in loaded:
+            loaded[family] = load_model(model_folder(family))
+            loaded[family].attach_images(picture)
+        return copied(loaded[family])
 
     return load
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -21,10 +20,10 @@ from mllmu_med.methods.interface import Batch, Component, Loss, Needs, Supports
 from mllmu_med.models.anatomy import model_facts
 from mllmu_med.models.embedded import Architecture, build_embedded
 from mllmu_med.models.groups import Lora, group_of, plain_name, set_trainable
-from mllmu_med.models.images import Remembered
 from mllmu_med.models.quantised import quantise_language
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.seeding import torch_rng
+from mllmu_med.testing.copies import copied
 from mllmu_med.testing.naming import made
 from mllmu_med.testing.pictures import picture
 from mllmu_med.testing.records import FEEDING, FORGET, RETAIN
@@ -63,15 +62,7 @@ def _prototype() -> VisionLanguageModel:
 
 def fresh_model() -> VisionLanguageModel:
     """A tiny LLaVA, always the same, that finds the pictures and is nobody else's."""
-    return _copy(_prototype())
-
-
-def _copy(first: VisionLanguageModel) -> VisionLanguageModel:
-    images = copy.copy(first.images)
-    images.adopt(Remembered(picture, OrderedDict(), 0))
-    vlm = VisionLanguageModel(copy.deepcopy(first.model), first.prompts, images)
-    vlm.quantised = first.quantised
-    return vlm
+    return copied(_prototype())
 
 
 @cache
@@ -93,7 +84,7 @@ def trainable_model(mode: str, *, dropout: float = 0.0) -> VisionLanguageModel:
 
     ``full``; ``lora``: by adapters; ``quantised``: by adapters on weights of 8 bits.
     """
-    return _copy(_ready(mode, dropout))
+    return copied(_ready(mode, dropout))
 
 
 def modes_of(method: Composite | type[Component]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Callable
@@ -38,8 +37,8 @@ def other_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str
     """(family, mode) → a fresh tiny model of another class of transformers; the language model trains."""
     from mllmu_med.models.groups import set_trainable
     from mllmu_med.models.load import load_model
-    from mllmu_med.models.vlm import VisionLanguageModel
     from mllmu_med.testing.bench import LORA, SEED
+    from mllmu_med.testing.copies import copied
     from mllmu_med.testing.pictures import picture
     from mllmu_med.testing.tiny_models import FAMILIES
 
@@ -49,8 +48,7 @@ def other_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str
         if family not in loaded:
             loaded[family] = load_model(FAMILIES[family](tmp_path_factory.mktemp("models") / family))
             loaded[family].attach_images(picture)
-        first = loaded[family]
-        vlm = VisionLanguageModel(copy.deepcopy(first.model), first.prompts, first.images, packed=first.packed)
+        vlm = copied(loaded[family])
         set_trainable(vlm, {"language": mode, "projector": "full"}, LORA, seed=SEED)
         return vlm
 
