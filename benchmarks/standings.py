@@ -133,8 +133,8 @@ def number(value: float | None) -> str:
 
 
 def spread(row: Row, name: str) -> str:
-    """Mean and, from several cells, least and most."""
-    known = [cell[name] for cell in row["cells"] if cell[name] is not None]
+    """Mean and, from several cells, least and most; where no cells are kept, as its ``range`` says."""
+    known = [cell[name] for cell in row["cells"] if cell[name] is not None] or row.get("range", {}).get(name, [])
     if len(known) < 2 or number(min(known)) == number(max(known)):
         return number(row[name])
     return f"{number(row[name])} ({number(min(known))}–{number(max(known))})"
@@ -294,7 +294,9 @@ def stand(folder: Path, name: str, ours: Sequence[str], docs: Path | None) -> li
         raise SystemExit(f"{folder}: no run is finished there")
     rows = own = table(cells)
     if docs is not None:
-        rows = merged(own, published(docs).get(name, ()))
+        # Runs with less retain data alone say nothing of the table in which the reference rows stand.
+        new = own if _with_share(own, "100 %") else [row for row in own if row["name"] not in REFERENCES]
+        rows = merged(new, published(docs).get(name, ()))
     compared = {one: differences(own, cells, one) for one in ours}
     blocks = {
         f"contest-{name}": whole(rows), f"contest-{name}-less": less(rows),

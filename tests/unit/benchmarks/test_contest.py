@@ -193,6 +193,29 @@ def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert "| `npo` | .25 / – / .15 | .75 / – / .15 |" in text
 
 
+@pytest.mark.parametrize(("shares", "stands"), [((".r100", ".r30"), True), ((".r30",), False)])
+def test_reference_rows_are_published_with_runs_of_all_retain_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: tuple[str, ...], stands: bool
+) -> None:
+    """Later runs with less data alone leave those of the table in which they stand."""
+    (tmp_path / "explanation").mkdir()
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "explanation" / "contest.md").touch()
+    rows = [row("theta0", 0.5), *(row(f"npo{share}", 0.5) for share in shares)]
+    monkeypatch.setattr(standings.api, "read_results", lambda folder: {"rows": rows})
+    monkeypatch.setattr(standings, "differences", lambda rows, cells, ours: [])
+    monkeypatch.setattr(standings, "cells_of", lambda folder: [Cell(0, 0, folder)])
+    found = standings.stand(tmp_path, "x", ["npo.r30"], tmp_path)
+    assert ("theta0" in {one["name"] for one in found}) == stands
+
+
+def test_a_range_is_that_of_the_runs_or_else_as_it_was_published() -> None:
+    kept = {"name": "npo.r100", "cells": [], "s": 0.9, "range": {"s": [0.85, 0.95]}}
+    assert standings.spread(kept, "s") == ".90 (.85–.95)"
+    assert standings.spread({**kept, "range": {}}, "s") == ".90"
+    assert standings.spread({**kept, "cells": [{"s": 0.8}, {"s": 1.0}, {"s": None}]}, "s") == ".90 (.80–1.00)"
+
+
 def test_a_note_on_what_was_published_stays(tmp_path: Path) -> None:
     file = tmp_path / "contest-x.json"
     standings.publish(file, [{"name": "npo.r100"}])
