@@ -33,10 +33,11 @@ from mllmu_med.evaluation.comparing.pairs import Difference, corrected
 
 Row = Mapping[str, Any]
 COMPARED = ("privacy", "incorrectness", "membership_auc")
+AUC = "AUC − AUC*"
 UES, UESR = ("UES privacy", "UES facts"), ("UES-R privacy", "UES-R facts")
 _SHOWN: Mapping[str, str] = {
     "forgets": "forgets ↑", "suppression": "suppression ↑", "restoration": "restoration ↑", "patients": "patients ↑",
-    "test": "test ↑", "AUC − AUC*": "AUC − AUC\\* → 0", "KL to θ*": "KL to θ\\* ↓", "cost": "cost ↓",
+    "test": "test ↑", AUC: "AUC − AUC\\* → 0", "KL to θ*": "KL to θ\\* ↓", "cost": "cost ↓",
 }  # fmt: skip
 REFERENCES = ("theta0", "refuse_all", "truncated_retrain")
 NO_DATA = ("30 %", "10 %", "0 %")
@@ -75,7 +76,7 @@ def figures(row: Row) -> dict[str, float | None]:
         "restoration": wrong["parts"].get("restoration"), "patients": private["parts"]["patients"],
         "unused patients": unused.get("share"), "strangers": (row.get("strangers") or {}).get("kept"),
         "test": private["parts"]["test"],
-        "AUC − AUC*": None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
+        AUC: None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
         "cost": (row.get("cost") or {}).get("share_of_oracle"),
     }  # fmt: skip
 
@@ -137,7 +138,7 @@ def spread(row: Row, name: str) -> str:
     known = [cell[name] for cell in row["cells"] if cell[name] is not None] or row.get("range", {}).get(name, [])
     if len(known) < 2 or number(min(known)) == number(max(known)):
         return number(row[name])
-    return f"{number(row[name])} ({number(min(known))}–{number(max(known))})"
+    return f"{number(row[name])} ({number(min(known))}{'–' if min(known) >= 0 else ' to '}{number(max(known))})"
 
 
 def _markdown(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
@@ -164,7 +165,8 @@ def whole(rows: Sequence[Row]) -> str:
     shown = [
         {
             "name": name, **{score: spread(row, score) for score in UES}, **found,
-            **{key: number(row[key]) for key in _SHOWN if key != "cost"},
+            **{key: number(row[key]) for key in _SHOWN},
+            AUC: spread(row, AUC),  # a mean of signed distances alone would flatter
             "cost": "–" if row["cost"] is None else f"{row['cost']:.0%}",
         }
         for (name, row), found in zip(named.items(), robust, strict=True)
@@ -212,7 +214,7 @@ def summary(situations: Mapping[str, Sequence[Row]], share: str) -> str:
 
 def _in_brief(row: Row, *, unused: bool) -> str:
     kept = [f"**{number(row['unused patients'])}**"] if unused else []
-    return " / ".join([*(number(row[name]) for name in UES), *kept, number(row["AUC − AUC*"])])
+    return " / ".join([*(number(row[name]) for name in UES), *kept, number(row[AUC])])
 
 
 def seen_on_strangers(situations: Mapping[str, Sequence[Row]]) -> dict[str, list[tuple[float, float]]]:
@@ -263,6 +265,12 @@ def pairs(found: Sequence[Difference], ours: str) -> str:
     return _markdown(list(by_other.values()), {**titles, "membership_auc": "membership AUC"})
 
 
+def _apart(row: Row) -> float | None:
+    """Mean distance of the membership AUC from the oracle's, whatever its sign."""
+    known = [abs(cell[AUC]) for cell in row["cells"] or [row] if cell[AUC] is not None]
+    return fmean(known) if known else None
+
+
 def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
     """Scores and membership with all retain data; what unused patients keep, with less and less."""
     made = {}
@@ -270,7 +278,7 @@ def pictures(rows: Sequence[Row], name: str) -> dict[str, str]:
     shown = {
         method: {
             "UES privacy ↑": row["UES privacy"], "UES facts ↑": row["UES facts"],
-            "|AUC − AUC*| ↓": None if row["AUC − AUC*"] is None else abs(row["AUC − AUC*"]),
+            "|AUC − AUC*| ↓": _apart(row),
         }
         for method, row in full.items()
     }  # fmt: skip

@@ -216,6 +216,16 @@ def test_a_range_is_that_of_the_runs_or_else_as_it_was_published() -> None:
     assert standings.spread({**kept, "cells": [{"s": 0.8}, {"s": 1.0}, {"s": None}]}, "s") == ".90 (.80–1.00)"
 
 
+def test_distances_of_two_signs_do_not_cancel() -> None:
+    """The table shows how far they reach, the picture the mean of their sizes."""
+    own = [{"theta0": n, "seed": 0, "AUC − AUC*": apart} for n, apart in enumerate((-0.25, 0.75, None))]
+    entry = {"name": "npo.r100", "cells": own, "AUC − AUC*": 0.25}
+    assert standings.spread(entry, "AUC − AUC*") == ".25 (−.25 to .75)"
+    assert standings._apart(entry) == 0.5
+    assert standings._apart({**entry, "cells": []}) == 0.25
+    assert standings._apart({**entry, "cells": own[2:]}) is None
+
+
 def test_a_note_on_what_was_published_stays(tmp_path: Path) -> None:
     file = tmp_path / "contest-x.json"
     standings.publish(file, [{"name": "npo.r100"}])
