@@ -10,7 +10,7 @@ excess within its limit and an AUC of at most .52; who sees the oracle at the fi
 the lowest of the run and an AUC within .05 of the oracle's. Written: ``table.json``, every measurement, and
 ``table.md``: what each limit of the excess leads to, and run by run where either stops and how far the AUC against the
 made-up is from that against the held out, at the most. A run that stands in ``table.json`` is not carried out again.
-With ``--fill DOCS`` both tables are put into ``DOCS/ours.md``.
+With ``--fill DOCS`` both tables are put into ``DOCS/ours.md``, where their marks stand there.
 """
 
 from __future__ import annotations
@@ -214,6 +214,9 @@ def main() -> None:
         "--limit", type=float, default=0.3, choices=LIMITS, help="of the excess, in the table run by run"
     )
     parser.add_argument("--fill", type=Path, metavar="DOCS")
+    parser.add_argument(
+        "--name", default="stopping", help="of the tables' marks in the documents: NAME-limits, NAME-runs"
+    )
     parser.add_argument("-o", "--output", default="runs/stopping")
     args = parser.parse_intermixed_args()
     folder = Path(args.output)
@@ -229,7 +232,7 @@ def main() -> None:
                 recipe = recipe.model_copy(update={"methods": (settings,)})
                 runs.append(watched(recipe, folder / f"seed-{seed}", args.every))
                 (folder / "table.json").write_text(json.dumps(runs, indent=2) + "\n", encoding="utf-8")
-    blocks = {"stopping-limits": by_limit(runs), "stopping-runs": by_run(runs, args.limit)}
+    blocks = {f"{args.name}-limits": by_limit(runs), f"{args.name}-runs": by_run(runs, args.limit)}
     (folder / "table.md").write_text("\n".join(blocks.values()), encoding="utf-8")
     if args.fill is not None:
         tables.fill(args.fill / "ours.md", blocks)
