@@ -63,11 +63,14 @@ def test_a_failure_leaves_what_was_there_before(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(1, 1), (2, 2)])
-def test_it_computes_with_its_own_number_of_threads(tmp_path: Path, threads: int, expected: int) -> None:
-    """The number of threads is the stage's, whatever ran before it in the process."""
+@pytest.mark.parametrize(("threads", "expected"), [(1, 1), (2, 2), (0, 3)])
+def test_it_computes_with_its_own_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, expected: int
+) -> None:
+    """The number of threads is the stage's, whatever ran before it in the process; 0 is what the environment allows."""
     import torch
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     found: list[int] = []
 
     def make(target: Path) -> Facts:
