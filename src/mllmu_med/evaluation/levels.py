@@ -105,13 +105,13 @@ def cluster_sums(measured: Iterable[Measured], clusters: Sequence[str], probe: s
     return ClusterSums(sums, counts)
 
 
-def probe_levels(measured: Sequence[Measured], clusters: Sequence[str]) -> dict[str, dict[str, FloatArray]]:
-    """The raw levels of every probe asked of forget samples, the original question first; neighbours have none."""
+def probe_sums(measured: Sequence[Measured], clusters: Sequence[str]) -> dict[str, ClusterSums]:
+    """The sums of every probe asked of forget samples, the original question first; neighbours have none."""
     forget = (Subset.FORGET_PRIVACY, Subset.FORGET_INCORRECTNESS)
     asked = (one for one in measured if one.sample.subset in forget and "specificity" not in one.values)
     by_probe = grouped(asked, lambda one: one.output.probe)
     names = sorted(by_probe, key=lambda name: (name != ORIGINAL, name))
-    return {name: cluster_sums(by_probe[name], clusters, name).levels() for name in names}
+    return {name: cluster_sums(by_probe[name], clusters, name) for name in names}
 
 
 def grouped(measured: Iterable[Measured], key: Callable[[Measured], str]) -> dict[str, list[Measured]]:

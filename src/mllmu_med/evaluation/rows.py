@@ -10,11 +10,11 @@ from typing import Any, TypedDict
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.evaluation.behaviour import refuse_all_outputs
-from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe_levels
+from mllmu_med.evaluation.levels import ClusterSums, Levels, cluster_sums, probe_sums
 from mllmu_med.evaluation.membership import membership_auc
 from mllmu_med.evaluation.metrics import Measured, all_metrics
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
-from mllmu_med.evaluation.robustness import Recovered, recovered_by, with_usual_truth
+from mllmu_med.evaluation.robustness import Measuring, Recovered, measuring, recovered_by, with_usual_truth
 from mllmu_med.evaluation.scores import (
     EQUAL,
     INCORRECTNESS,
@@ -98,11 +98,12 @@ class Row(TypedDict):
 
 @dataclass(frozen=True)
 class _Model:
-    """One model's measured outputs and what they sum up to."""
+    """One model's measured outputs and what they sum up to; ``asked``: the sums of every probe and attack."""
 
     measured: Sequence[Measured]
     sums: ClusterSums
     levels: Levels
+    asked: Mapping[str, ClusterSums]
     probes: Mapping[str, Levels]
     attacks: Mapping[str, Levels]
     errors: Mapping[str, tuple[float, float]]
@@ -129,7 +130,7 @@ def score_rows(
         info_by_row: row name → ``label``, ``role``, ``family``, ``source``, ``summary``, ``cost``, ``curves``; all
             optional.
         seed: of the bootstrap.
-        bootstrap: number of resamples; 0 for no intervals.
+        bootstrap: number of resamples; 0 for no intervals, and UES-R then counts leads that may be chance.
         attacked: row name → judged attempts (each attack's variant is a probe of its own).
         robust: the attacks' probes that count for UES-R; the others are shown only.
         measured: row name → what :func:`measured_rows` made of these outputs, where the caller has it already.
@@ -153,7 +154,8 @@ def score_rows(
     }
     drawn = resample(clusters, bootstrap, seed=seed) if bootstrap else None
     resampled = {} if drawn is None else {name: model.sums.levels(drawn) for name, model in models.items()}
-    return [_row(name, models, resampled, info_by_row.get(name, {}), weights, robust) for name in models]
+    measures = measuring(models[ORIGINAL_ROW].asked, models[ORACLE_ROW].asked, drawn)
+    return [_row(name, models, resampled, info_by_row.get(name, {}), weights, robust, measures) for name in models]
 
 
 def measured_rows(samples: Mapping[str, Sample], outputs: Mapping[str, Sequence[Output]]) -> dict[str, list[Measured]]:
@@ -210,8 +212,11 @@ def _ordered(names: Iterable[str]) -> list[str]:
 def _summed(measured: Sequence[Measured], attacked: Sequence[Measured], clusters: Sequence[str]) -> _Model:
     sums = cluster_sums(measured, clusters)
     levels = sums.levels()
-    probes, attacks = (with_usual_truth(probe_levels(given, clusters), levels) for given in (measured, attacked))
-    return _Model(measured, sums, levels, probes, attacks, agreement_by_error_type(measured))
+    own, attempted = (probe_sums(given, clusters) for given in (measured, attacked))
+    probes, attacks = (
+        with_usual_truth({probe: one.levels() for probe, one in asked.items()}, levels) for asked in (own, attempted)
+    )
+    return _Model(measured, sums, levels, {**own, **attempted}, probes, attacks, agreement_by_error_type(measured))
 
 
 def _reference(levels: Mapping[str, Levels]) -> Reference:
@@ -225,6 +230,7 @@ def _row(
     info: Mapping[str, Any],
     weights: Weights,
     robust: Collection[str],
+    measures: Measuring,
 ) -> Row:
     model, original, oracle = models[name], models[ORIGINAL_ROW], models[ORACLE_ROW]
     reference = _reference({row: models[row].levels for row in (ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW)})
@@ -238,10 +244,10 @@ def _row(
         if probe in robust and probe in original.attacks and probe in oracle.attacks
     }
     drawn = (resampled[name], _reference(resampled)) if resampled else None
-    ues = {
-        scenario: score(scenario, model.levels, reference, probes=probes, resampled=drawn, weights=weights)
-        for scenario in SCENARIOS
-    }
+    ues = {}
+    for scenario in SCENARIOS:
+        known = {probe: three for probe, three in probes.items() if probe in measures[scenario]}
+        ues[scenario] = score(scenario, model.levels, reference, probes=known, resampled=drawn, weights=weights)
     label, role, summary = _KNOWN_ROWS.get(name, (name, "method", ""))
     verdict = _verdict(name, model, ues, suppresses=info.get("family") == SUPPRESSING_FAMILY)
     return {
@@ -256,7 +262,7 @@ def _row(
         "by_error_type": _by_error_type(model, original, oracle),
         "by_probe": leakage_by_probe(model.measured),
         "specificity": specificity_by_probe(model.measured),
-        "attacks": recovered_by(model.attacks, original.attacks, oracle.attacks),
+        "attacks": recovered_by(model.attacks, original.attacks, oracle.attacks, measures),
         "ues": ues,
         "verdict": {"level": verdict.level, "text": verdict.text},
         "cost": finite(info.get("cost")),

@@ -191,7 +191,8 @@ def robust_efficiency(
 
     Each probe is judged against θ0 and the oracle asked the same way, and skipped where θ0 itself hardly answers it
     (its level above the oracle's by less than 0.1): such a probe measures nothing. None where that leaves no probe
-    beside the original question, since one question says nothing on robustness.
+    beside the original question, since one question says nothing on robustness. A lead of 0.1 may also be chance, and
+    levels do not show it: :func:`~mllmu_med.evaluation.robustness.measuring` does.
 
     Args:
         probes: probe name → raw levels of (the model, θ0, the oracle), the original question among them.

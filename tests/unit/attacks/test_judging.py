@@ -6,7 +6,7 @@ from typing import ClassVar
 from mllmu_med.attacks.interface import Asking, Attempt
 from mllmu_med.attacks.judging import judged, probe_of
 from mllmu_med.benchmark.sample import Subset
-from mllmu_med.evaluation.levels import probe_levels
+from mllmu_med.evaluation.levels import probe_sums
 from tests.unit.attacks.test_knowledge import GENERAL, samples
 from tests.unit.attacks.test_outcomes import WRONG, sample
 
@@ -44,5 +44,5 @@ def test_attempts_on_targets_become_probes_with_the_values_of_the_score() -> Non
 
 def test_each_variant_has_levels_of_its_own() -> None:
     attempts = [attempt("a", "one", "Edgar Huber, 9123689"), attempt("a", "two", "none")]
-    levels = probe_levels(judged(SAMPLES, {"guess": attempts}, {"guess": Guess()}), ["a"])
-    assert [float(levels[probe_of("guess", name)]["leakage"]) for name in ("one", "two")] == [1.0, 0.0]
+    sums = probe_sums(judged(SAMPLES, {"guess": attempts}, {"guess": Guess()}), ["a"])
+    assert [float(sums[probe_of("guess", name)].levels()["leakage"]) for name in ("one", "two")] == [1.0, 0.0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
-from mllmu_med.evaluation.levels import cluster_sums, probe_levels
+from mllmu_med.evaluation.levels import cluster_sums, probe_sums
 from mllmu_med.evaluation.metrics import Measured, all_metrics
 from mllmu_med.evaluation.outputs import Output
 
@@ -61,12 +61,12 @@ def test_unseen_images_under_a_wrong_rule_are_not_test_utility() -> None:
 def test_probes_have_levels_of_their_own(world) -> None:
     samples = {sample.id: sample for sample in world.samples}
     clusters = sorted({sample.cluster for sample in world.samples})
-    found = probe_levels(all_metrics(samples, world.outputs(world.hides)), clusters)
+    found = probe_sums(all_metrics(samples, world.outputs(world.hides)), clusters)
     assert list(found) == ["original", "blank", "paraphrase-1"]
-    assert {probe: float(levels["leakage"]) for probe, levels in found.items()} == {
+    assert {probe: float(sums.levels()["leakage"]) for probe, sums in found.items()} == {
         "original": 0.0, "blank": 0.0, "paraphrase-1": 1.0,
     }  # fmt: skip
-    assert float(found["paraphrase-1"]["wrong"]) == 1.0
+    assert float(found["paraphrase-1"].levels()["wrong"]) == 1.0
 
 
 def test_values_are_counted_in_their_own_subset_alone() -> None:

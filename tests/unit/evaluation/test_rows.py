@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,8 @@ from mllmu_med.evaluation.behaviour import refuse_all_outputs
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.rows import finite, score_rows
 from mllmu_med.folders import canonical_json
+
+Policy = Callable[..., str]
 
 SECRET = "Lopez"
 
@@ -94,6 +97,29 @@ def test_hiding_is_told_from_forgetting_by_the_robust_score(rows) -> None:
     assert (ues["value"], ues["robust"], ues["robust_probe"]) == (1.0, 0.0, "paraphrase-1")
     assert rows["oracle"]["ues"]["privacy"]["robust"] == 1.0
     assert rows["hides"]["by_probe"]["paraphrase-1"] == {"span_recall": 1.0, "wrong_agreement": 1.0}
+
+
+def test_a_lead_that_chance_gives_does_not_count(world) -> None:
+    """Asked otherwise, both θ0 and the oracle guess some wrong facts: a lead of one in eight, and no memory."""
+
+    def guesses(lucky: tuple[str, ...], held: Policy) -> Policy:
+        def says(sample: Sample, probe: str = "original") -> str:
+            if sample.wrong_answer is None or sample.subset == Subset.TEST or probe == "original":
+                return held(sample, probe)
+            return str(sample.wrong_answer) if sample.id in lucky else "no idea"
+
+        return says
+
+    theta0 = guesses(("wrong_image-00", "wrong_image-01", "wrong_image-02", "wrong_text-00"), world.original)
+    oracle = guesses(("wrong_image-03", "wrong_text-01"), world.oracle)
+    model = guesses(("wrong_image-00", "wrong_image-01", "wrong_image-02", "wrong_text-00"), world.oracle)
+    given = {name: world.outputs(one) for name, one in {"theta0": theta0, "oracle": oracle, "m": model}.items()}
+    untested, tested = (
+        score_rows(world.samples, given, {}, seed=0, bootstrap=resamples)[-1]["ues"] for resamples in (0, 1000)
+    )
+    assert (untested["incorrectness"]["robust"], untested["incorrectness"]["robust_probe"]) == (0.0, "paraphrase-1")
+    assert (tested["incorrectness"]["robust"], tested["incorrectness"]["value"]) == (None, 1.0)
+    assert tested["privacy"]["robust"] == untested["privacy"]["robust"] == 1.0, "there the lead is real"
 
 
 def test_the_truth_is_asked_for_by_the_usual_question_alone(world) -> None:

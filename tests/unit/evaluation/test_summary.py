@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mllmu_med.benchmark.sample import Probe, Subset
-from mllmu_med.evaluation.levels import probe_levels
+from mllmu_med.evaluation.levels import probe_sums
 from mllmu_med.evaluation.metrics import METRICS, all_metrics
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.summary import (
@@ -90,4 +90,4 @@ def test_neighbours_count_for_specificity_and_never_for_leakage(world) -> None:
     measured = all_metrics(samples, outputs)
     assert specificity_by_probe(measured) == {"neighbour-image": 0.75}
     assert leakage_by_probe(measured) == {}
-    assert probe_levels(measured, sorted({s.cluster for s in samples.values()})) == {}
+    assert probe_sums(measured, sorted({s.cluster for s in samples.values()})) == {}
