@@ -68,8 +68,8 @@ def measures(original: range, oracle: range) -> bool:
 
 
 def test_a_lead_must_be_told_apart_from_chance() -> None:
-    """Of 32: nine against five others is chance (a lead of 0 or less in .17 of the resamples), four against none is not: a resample
-    misses all four in (28/32)^32 = .014 of the cases, three in .043, where .025 is the limit."""
+    """Of 32: nine against five others is chance: in .17 of the resamples there is no lead. Four against none is not: a
+    resample misses all four in (28/32)^32 = .014 of the cases, three in .043, where .025 is the limit."""
     assert not measures(range(9), range(20, 25))
     assert measures(range(4), range(0))
     assert not measures(range(3), range(0))
