@@ -221,9 +221,9 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     rows: list[dict[str, Any]] = []
     told: dict[tuple[str, int], list[StrangerAnswer]] = {}
 
-    def error(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    def error(one: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
         of_one, of_other = (told[row["method"], row["trial"]] for row in (one, other))
-        return strangers_error(of_one, of_other, of_strangers) or 0.0
+        return strangers_error(of_one, of_other, of_strangers)
 
     for trial in trials:
         # Not by what the method was not shown: what becomes of that is seen once, in the test.
@@ -265,7 +265,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
 
 
 def best_of(
-    trials: Sequence[dict[str, Any]], error: Callable[[Mapping[str, Any], Mapping[str, Any]], float]
+    trials: Sequence[dict[str, Any]], error: Callable[[Mapping[str, Any], Mapping[str, Any]], float | None]
 ) -> dict[str, Any]:
     """The trial that is taken; of equals the first, so that the recipe's own settings win a tie.
 
@@ -275,14 +275,20 @@ def best_of(
 
     Args:
         trials: of one method.
-        error: of the difference between what two of them keep of strangers.
+        error: of the difference between what two of them keep of strangers; None where it cannot be told, as from one
+            stranger, who then decides nothing.
     """
     best = max(trials, key=_score)
     if best["strangers"] is None or not best["unused"]:
         return best
     as_good = [row for row in trials if _score(row) >= _score(best) - AS_GOOD]
     most = max(as_good, key=_strangers)
-    return max((row for row in as_good if _strangers(most) - _strangers(row) <= error(most, row)), key=_score)
+
+    def apart(row: Mapping[str, Any]) -> bool:
+        found = error(most, row)
+        return found is not None and _strangers(most) - _strangers(row) > found
+
+    return max((row for row in as_good if not apart(row)), key=_score)
 
 
 def _strangers(row: Mapping[str, Any]) -> float:

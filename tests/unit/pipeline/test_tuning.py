@@ -114,22 +114,24 @@ def test_every_shipped_grid_names_real_settings() -> None:
         (True, 0.03, [(0.8, 0.9), (0.82, 0.88), (0.7, 1.0)], 1),
         (True, 0.03, [(0.8, 0.9), (0.8, 0.92), (0.82, 0.3)], 0),
         (True, 0.0, [(0.8, 0.9), (0.82, 0.88), (0.82, 0.9)], 2),
+        (True, None, [(0.8, 1.0), (0.82, 0.3), (0.7, 1.0)], 1),
         (True, 0.01, [(0.8, None), (0.82, None), (0.7, None)], 1),
         (True, 0.01, [(None, 0.5), (None, 0.4), (None, 0.9)], 2),
         (False, 0.01, [(None, 0.5), (0.1, 0.4), (0.1, 0.9)], 1),
     ],
 )
 def test_with_less_retain_data_the_trial_nearest_theta0_with_strangers_is_taken_of_equally_good_ones(
-    unused: bool, error: float, trials: list[tuple[float | None, float | None]], best: int
+    unused: bool, error: float | None, trials: list[tuple[float | None, float | None]], best: int
 ) -> None:
-    """Or the best of those that are behind it by no more than the standard error of the difference."""
+    """Or the best of those that are behind it by no more than the standard error of the difference; where there is no
+    such error, the best."""
     rows = [
         {"trial": number, "score": score, "strangers": strangers, "unused": unused}
         for number, (score, strangers) in enumerate(trials)
     ]
     asked = []
 
-    def error_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    def error_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
         asked.append((one["strangers"], other["strangers"]))
         return error
 
