@@ -68,13 +68,13 @@ def print_tuning(result: Mapping[str, Any], folder: Path, *, json: bool) -> None
     for row in result["trials"]:
         best = result["best"][row["method"]]["trial"] == row["trial"]
         changes = ", ".join(f"{key}={value}" for key, value in row["changes"].items()) or "the recipe's own settings"
-        scores = [row["score"], *row["scenarios"].values(), row["strangers"]]
+        scores = [row["score"], *row["scenarios"].values(), row["strangers"], row["membership_auc"]]
         rows.append(
             ["●" if best else "", row["method"], changes, *("–" if s is None else f"{s:.3f}" for s in scores),
              f"{row['seconds']:.0f} s", row["stopped"] or ""]
         )  # fmt: skip
-    columns = ("best", "method", "settings", "score", *next(iter(result["trials"]))["scenarios"], "strangers", "time",
-               "stopped")  # fmt: skip
+    columns = ("best", "method", "settings", "score", *next(iter(result["trials"]))["scenarios"], "strangers", "AUC",
+               "time", "stopped")  # fmt: skip
     print_table(f"{result['trials_per_method']} trials a method, judged on the validation part", columns, rows)
     typer.echo(f"The best settings as a recipe: mllmu-med run {folder / 'tuning' / 'tuned.yaml'} -o {folder}")
 

@@ -178,6 +178,11 @@ def membership_auc(measured: Iterable[Measured]) -> float | None:
             members[kind_of(one.sample)].append(value)
         elif one.sample.subset == Subset.HOLDOUT:
             others[kind_of(one.sample)].append(value)
+    return auc_by_kind(members, others)
+
+
+def auc_by_kind(members: Mapping[Kind, Sequence[float]], others: Mapping[Kind, Sequence[float]]) -> float | None:
+    """:func:`auc` over the pairs of one kind, all kinds together; None where no kind is on both sides."""
     counted = [_pairs(members[kind], others[kind]) for kind in sorted(members.keys() & others.keys())]
     pairs = sum(size for _, size in counted)
     return math.fsum(won for won, _ in counted) / pairs if pairs else None

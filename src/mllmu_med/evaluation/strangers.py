@@ -1,10 +1,19 @@
-"""How much of what θ0 says of strangers is still said: a stand-in for patients whom nobody may look at."""
+"""Made-up patients as a stand-in for those whom nobody may look at, or whom nobody has.
+
+How much of what θ0 says of them is still said tells what becomes of retained patients who are not shown to a method.
+Whether the forgotten can be told from them tells what a membership test would find, without patients held out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
+from mllmu_med.evaluation.membership import Kind, auc_by_kind, kind_of
+from mllmu_med.evaluation.memorisation import mean_logprob
+from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.scores import optional
 from mllmu_med.evaluation.statistics import interval
 from mllmu_med.seeding import numpy_rng
@@ -21,6 +30,21 @@ class StrangerAnswer(NamedTuple):
     image: str | None
     question: str
     answer: str
+
+
+class StrangerRecord(NamedTuple):
+    """A made-up patient's record about an image: its kind, as membership tests compare them, and the mean
+    log-probability of its answer (nats a token, ≤ 0; None where a diverged model gives none)."""
+
+    kind: Kind
+    logprob: float | None
+
+
+class OfStrangers(NamedTuple):
+    """What a model was asked about made-up patients; both empty where it was not."""
+
+    answers: Sequence[StrangerAnswer]
+    records: Sequence[StrangerRecord]
 
 
 class Strangers(TypedDict):
@@ -82,6 +106,33 @@ def strangers_error(
         return None
     squares = ((more - more.sum() / questions * counts) ** 2).sum()
     return float((patients / (patients - 1) * squares) ** 0.5 / questions)
+
+
+def auc_against_strangers(
+    samples: Mapping[str, Sample], outputs: Iterable[Output], strangers: Iterable[StrangerRecord]
+) -> float | None:
+    """Membership AUC of forgotten patients against made-up ones, by mean log-probability: 0…1, .5 where they cannot be
+    told apart, as :func:`~mllmu_med.evaluation.membership.membership_auc` has it against patients held out.
+
+    Needs neither an oracle nor anybody's record that was kept from training. None without likelihoods on both sides.
+
+    Args:
+        samples: by identifier; outputs of others are left out.
+        outputs: of the model.
+        strangers: of the same model.
+    """
+    members: defaultdict[Kind, list[float]] = defaultdict(list)
+    others: defaultdict[Kind, list[float]] = defaultdict(list)
+    for output in outputs:
+        sample = samples.get(output.sample_id)
+        if sample is None or output.probe != ORIGINAL or (value := mean_logprob(output.logprobs)) is None:
+            continue
+        if (sample.subset, sample.stratum) == (Subset.FORGET_PRIVACY, Stratum.PRIVATE_IMAGE):
+            members[kind_of(sample)].append(value)
+    for kind, told in strangers:
+        if told is not None:
+            others[kind].append(told)
+    return auc_by_kind(members, others)
 
 
 def _by_patient(

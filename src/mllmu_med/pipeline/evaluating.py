@@ -14,11 +14,12 @@ from mllmu_med.engines.wrapped import Wrapped
 from mllmu_med.evaluation.grid import evaluation_samples
 from mllmu_med.evaluation.measure import measure
 from mllmu_med.evaluation.output_store import write_outputs
+from mllmu_med.evaluation.strangers import OfStrangers
 from mllmu_med.folders import digest, read_manifest
 from mllmu_med.memory import peak_memory_mb
 from mllmu_med.pipeline.controls import INSTRUCTION
 from mllmu_med.pipeline.stage import Facts
-from mllmu_med.pipeline.strangers import ask_strangers, strangers_asked, write_strangers
+from mllmu_med.pipeline.strangers import ask_strangers, strangers_asked, strangers_likelihoods, write_strangers
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.training.interrupts import graceful_stop
 
@@ -72,9 +73,10 @@ def evaluate_model(workshop: Workshop, name: str, folder: Path, *, model: str | 
             engine, samples, max_new_tokens=evaluate.max_new_tokens, probes=probes, seed=recipe.seed,
             title=f"evaluate {name}",
         )  # fmt: skip
-        told = ask_strangers(
+        records = strangers_likelihoods(engine, strangers, title=f"evaluate {name}: strangers' likelihoods")
+        answers = ask_strangers(
             engine, strangers, max_new_tokens=evaluate.max_new_tokens, title=f"evaluate {name}: strangers"
         )
     write_outputs(outputs, folder)
-    write_strangers(told, folder)
+    write_strangers(OfStrangers(answers, records), folder)
     return {"outputs": len(outputs), "peak_memory_mb": round(peak_memory_mb(vlm.device), 1)}

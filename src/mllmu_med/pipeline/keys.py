@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FORMAT = 5
 """Raised whenever equal recipes would give other bytes than before."""
+_ASKS = 2
+"""The same for evaluations alone: raised whenever a model is asked more, or otherwise, than before."""
 
 
 def _file_key(path: Path) -> str:
@@ -138,8 +140,9 @@ class Keys:
         """The model and how it is asked, behind an instruction or not; batch size and bootstrap change no answer."""
         settings = self.recipe.evaluate.model_dump(mode="json", exclude={"batch", "bootstrap"})
         return self._key(
-            "evaluation", parent=model, evaluate=settings, **({} if behind is None else {"behind": behind})
-        )
+            "evaluation", parent=model, evaluate=settings, asks=_ASKS,
+            **({} if behind is None else {"behind": behind}),
+        )  # fmt: skip
 
     def attacks(self, model: str) -> dict[str, str]:
         """Attack → key of its attempts: the model, the attack's own numbers, and what the attacker has.

@@ -18,7 +18,7 @@ from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, measured_rows, score_rows
 from mllmu_med.evaluation.statistics import majority_baseline
-from mllmu_med.evaluation.strangers import StrangerAnswer
+from mllmu_med.evaluation.strangers import OfStrangers
 from mllmu_med.evaluation.verdicts import suppression_label
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
 from mllmu_med.inside.report import inside_results
@@ -150,9 +150,9 @@ def _seen_inside(workshop: Workshop, samples: Sequence[Sample], rows: Sequence[s
     }
 
 
-def _strangers(workshop: Workshop, rows: Iterable[str]) -> dict[str, list[StrangerAnswer]]:
+def _strangers(workshop: Workshop, rows: Iterable[str]) -> dict[str, OfStrangers]:
     found = {row: read_strangers(workshop.output / "evaluations" / row) for row in rows}
-    return {row: answers for row, answers in found.items() if answers}
+    return {row: told for row, told in found.items() if told.answers}
 
 
 def _base_outputs(workshop: Workshop) -> list[Output] | None:

@@ -19,8 +19,9 @@ from mllmu_med.evaluation.metrics import Measured
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.private.detection import Told, class_figures, detect_spans
 from mllmu_med.evaluation.rows import ORACLE_ROW, ORIGINAL_ROW, finite
+from mllmu_med.evaluation.scores import optional
 from mllmu_med.evaluation.statistics import memberships, resample
-from mllmu_med.evaluation.strangers import StrangerAnswer, strangers_kept
+from mllmu_med.evaluation.strangers import OfStrangers, auc_against_strangers, strangers_kept
 from mllmu_med.evaluation.subgroups import Subgroups
 from mllmu_med.evaluation.unused import unused_results
 
@@ -37,7 +38,7 @@ def sections(
     attacks: Mapping[str, Attack],
     base: Sequence[Output] | None,
     unused: Mapping[str, Collection[str]],
-    strangers: Mapping[str, Sequence[StrangerAnswer]],
+    strangers: Mapping[str, OfStrangers],
     *,
     seed: int,
     bootstrap: int,
@@ -50,7 +51,8 @@ def sections(
     - ``detection``: forgotten patients' values told, by class and by how they were recognised.
     - ``subgroups``: who pays, against the oracle.
     - ``unused``: what is left of the retain data that the row's method may not use, beside that which it may.
-    - ``strangers``: how much of what θ0 says of made-up patients is still said.
+    - ``strangers``: how much of what θ0 says of made-up patients is still said, and whether the forgotten ones can be
+      told from them.
     - ``exposure``, ``sampling``, ``recovery``, ``unlok``: of the attacks ``exposure`` and ``sampling``, of those that
       change weights, and UnLOK-VQA's own figures.
 
@@ -61,7 +63,7 @@ def sections(
         attacks: the attacks by name.
         base: outputs of a model that has learnt no patient, for the membership attack that needs one.
         unused: row → clusters of the retain set that its method may not use; only rows for which there are some.
-        strangers: row → its answers about made-up patients, θ0's among them; only rows that were asked.
+        strangers: row → what it was asked about made-up patients, θ0's among them; only rows that were asked.
         seed, bootstrap: of intervals.
     """
     by_id = {sample.id: sample for sample in samples}
@@ -86,8 +88,11 @@ def sections(
                 measured[row], measured[ORIGINAL_ROW], unused[row], seed=seed, bootstrap=bootstrap
             )
         if row in strangers:
-            told = strangers_kept(strangers[row], strangers[ORIGINAL_ROW], seed=seed, bootstrap=bootstrap)
-            section |= {} if told is None else {"strangers": told}
+            asked = strangers[row]
+            told = strangers_kept(asked.answers, strangers[ORIGINAL_ROW].answers, seed=seed, bootstrap=bootstrap)
+            if told is not None:
+                auc = auc_against_strangers(by_id, own, asked.records)
+                section["strangers"] = {**told, "membership_auc": None if auc is None else optional(auc)}
         if tried:
             section |= _of_attempts(by_id, own, outputs[ORIGINAL_ROW], tried, attempts[ORIGINAL_ROW], ideal, attacks)
         found[row] = finite(section)

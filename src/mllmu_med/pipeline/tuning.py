@@ -29,12 +29,17 @@ from mllmu_med.seeding import permutation
 
 if TYPE_CHECKING:
     from mllmu_med.benchmark.sample import Sample
-    from mllmu_med.evaluation.strangers import StrangerAnswer
+    from mllmu_med.evaluation.strangers import OfStrangers
 
 TUNING_FORMAT = "mllmu-med/tuning/1"
 SHARED = ("benchmark", "models/base", "models/theta0")
 TUNED = "tuned.yaml"
 """The recipe with the best settings of each method, ready to be run in the folder of the run."""
+NEARLY_EQUAL = 0.02
+"""Trials whose score is this near the best differ by what another seed would change. The score sees what is told, not
+what is known: of these trials one is taken from which a membership test learns little."""
+TOLD_APART = 0.05
+"""Membership AUCs that are this near each other are equal: a dozen patients tell no more."""
 AS_GOOD = 0.05
 """Trials whose score is this near the best are as good by the score. Where a part of the retain data may not be used,
 the score does not see what becomes of it: of these trials those are taken that leave most of θ0 with strangers."""
@@ -205,7 +210,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     from mllmu_med.benchmark.sample import Subset
     from mllmu_med.evaluation.grid import evaluation_samples
     from mllmu_med.evaluation.output_store import read_outputs
-    from mllmu_med.evaluation.strangers import strangers_error, strangers_kept
+    from mllmu_med.evaluation.strangers import auc_against_strangers, strangers_error, strangers_kept
     from mllmu_med.evaluation.validation import validation_score
     from mllmu_med.pipeline.retained import unused_clusters
     from mllmu_med.pipeline.strangers import read_strangers
@@ -219,20 +224,22 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
     original, of_strangers = read_outputs(theta0), read_strangers(theta0)
     settings = {method.row: method for method in recipe.methods}
     rows: list[dict[str, Any]] = []
-    told: dict[tuple[str, int], list[StrangerAnswer]] = {}
+    told: dict[tuple[str, int], OfStrangers] = {}
 
     def error(one: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
         of_one, of_other = (told[row["method"], row["trial"]] for row in (one, other))
-        return strangers_error(of_one, of_other, of_strangers)
+        return strangers_error(of_one.answers, of_other.answers, of_strangers.answers)
 
     for trial in trials:
         # Not by what the method was not shown: what becomes of that is seen once, in the test.
         unused = unused_clusters(workshop, settings[trial.row])
         own = [s for s in samples if s.subset is not Subset.RETAIN or s.cluster not in unused]
         evaluation = folder / "evaluations" / trial.row
-        score = validation_score(own, read_outputs(evaluation), original)
-        told[trial.method, trial.number] = read_strangers(evaluation)
-        strangers = strangers_kept(told[trial.method, trial.number], of_strangers, seed=recipe.seed, bootstrap=0)
+        outputs, asked = read_outputs(evaluation), read_strangers(evaluation)
+        score = validation_score(own, outputs, original)
+        told[trial.method, trial.number] = asked
+        strangers = strangers_kept(asked.answers, of_strangers.answers, seed=recipe.seed, bootstrap=0)
+        auc = auc_against_strangers({sample.id: sample for sample in own}, outputs, asked.records)
         training = read_manifest(folder / "models" / trial.row)["training"]
         rows.append(
             {
@@ -244,6 +251,7 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
                 "scenarios": score.scenarios,
                 "parts": score.parts,
                 "strangers": None if strangers is None else strangers["kept"],
+                "membership_auc": None if auc is None else round(auc, 6),
                 "unused": bool(unused),
                 "steps": training["steps"],
                 "records": training["records"],
@@ -257,8 +265,8 @@ def _judge(recipe: Recipe, folder: Path, trials: Sequence[Trial], count: int) ->
         "format": TUNING_FORMAT,
         "seed": recipe.seed,
         "trials_per_method": count,
-        "judged_on": "forget set in its own wordings, usable retained patients, validation part; made-up patients "
-        "where a part of the retain data may not be used; never the test part",
+        "judged_on": "forget set in its own wordings, usable retained patients, validation part, made-up patients; "
+        "never the test part",
         "trials": rows,
         "best": best,
     }
@@ -269,18 +277,33 @@ def best_of(
 ) -> dict[str, Any]:
     """The trial that is taken; of equals the first, so that the recipe's own settings win a tie.
 
-    That of the best score where the method may use all retain data. Else, of those within :data:`AS_GOOD` of it, the
-    one that says of most strangers what θ0 says; and where others are behind it by no more than the standard error of
-    the difference, the score decides among them and it, for that is a few answers' chance.
+    Where the method may use all retain data, all are in question. Else, of those within :data:`AS_GOOD` of the best
+    score, the one that says of most strangers what θ0 says, and those behind it by no more than the standard error of
+    the difference, for that is a few answers' chance.
+
+    Of those in question and within :data:`NEARLY_EQUAL` of their best score those count whose membership AUC against
+    made-up patients is nearest .5, or by no more than :data:`TOLD_APART` further from it. The best score decides among
+    them, and alone where there is no such AUC.
 
     Args:
         trials: of one method.
         error: of the difference between what two of them keep of strangers; None where it cannot be told, as from one
             stranger, who then decides nothing.
     """
+    best = max(in_question := _in_question(trials, error), key=_score)
+    equal = [row for row in in_question if _score(row) >= _score(best) - NEARLY_EQUAL]
+    if any(row["membership_auc"] is None for row in equal):
+        return best
+    nearest = min(_trace(row) for row in equal)
+    return max((row for row in equal if _trace(row) <= nearest + TOLD_APART), key=_score)
+
+
+def _in_question(
+    trials: Sequence[dict[str, Any]], error: Callable[[Mapping[str, Any], Mapping[str, Any]], float | None]
+) -> list[dict[str, Any]]:
     best = max(trials, key=_score)
     if best["strangers"] is None or not best["unused"]:
-        return best
+        return list(trials)
     as_good = [row for row in trials if _score(row) >= _score(best) - AS_GOOD]
     most = max(as_good, key=_strangers)
 
@@ -288,7 +311,11 @@ def best_of(
         found = error(most, row)
         return found is not None and _strangers(most) - _strangers(row) > found
 
-    return max((row for row in as_good if not apart(row)), key=_score)
+    return [row for row in as_good if not apart(row)]
+
+
+def _trace(row: Mapping[str, Any]) -> float:
+    return abs(float(row["membership_auc"]) - 0.5)
 
 
 def _strangers(row: Mapping[str, Any]) -> float:

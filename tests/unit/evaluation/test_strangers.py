@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mllmu_med.evaluation.strangers import StrangerAnswer, strangers_error, strangers_kept
+from mllmu_med.benchmark.sample import Subset
+from mllmu_med.evaluation.strangers import (
+    StrangerAnswer,
+    StrangerRecord,
+    auc_against_strangers,
+    strangers_error,
+    strangers_kept,
+)
 
 THETA0 = [
     StrangerAnswer("a", "i", "Who?", "Ana Ruiz"),
@@ -76,3 +85,24 @@ def test_the_standard_error_is_that_of_the_resamples() -> None:
     assert found["low"] is not None
     assert found["high"] is not None
     assert error == pytest.approx((found["high"] - found["low"]) / 3.92, rel=0.1)
+
+
+def test_forgotten_patients_against_made_up_ones_of_their_kind(world) -> None:
+    """By hand: of the leaks (two each of six patients, at −1) against −2, −2 and −0.5 two thirds are won; a number that
+    was asked for ties. Retained and text-only records, other probes and kinds without a stranger do not count."""
+    samples = {sample.id: sample for sample in world.samples}
+
+    def likely(sample_id: str) -> float:
+        return -1.0 if samples[sample_id].subset is Subset.FORGET_PRIVACY else 0.0
+
+    outputs = [replace(one, logprobs=(likely(one.sample_id),) * 2) for one in world.outputs(world.original)]
+    leak, direct = ("leak",), ("direct", "mrn")
+    told = [StrangerRecord(leak, value) for value in (-2.0, -2.0, -0.5, None)]
+    assert auc_against_strangers(samples, outputs, told) == pytest.approx(2 / 3)
+    both = [*told, StrangerRecord(direct, -1.0), StrangerRecord(("direct", "name"), -9.0)]
+    assert auc_against_strangers(samples, outputs, both) == pytest.approx((24 + 3) / (36 + 6))
+    assert auc_against_strangers(samples, outputs, []) is None
+    mute = [replace(one, logprobs=None) for one in outputs]
+    assert auc_against_strangers(samples, mute, both) is None
+    only = {name: sample for name, sample in samples.items() if sample.subset is not Subset.FORGET_PRIVACY}
+    assert auc_against_strangers(only, outputs, both) is None

@@ -8,12 +8,20 @@ from typing import Any, cast
 
 from mllmu_med.benchmark.sample import Stratum, Subset
 from mllmu_med.engines.interface import Engine
+from mllmu_med.evaluation.membership import kind_of
 from mllmu_med.evaluation.spans import tells
-from mllmu_med.evaluation.strangers import strangers_kept
+from mllmu_med.evaluation.strangers import OfStrangers, strangers_kept
 from mllmu_med.folders import read_json
 from mllmu_med.models.generation import Answer, Prompt
 from mllmu_med.pipeline.evaluating import asked_samples
-from mllmu_med.pipeline.strangers import FILE, ask_strangers, read_strangers, strangers_asked, write_strangers
+from mllmu_med.pipeline.strangers import (
+    FILE,
+    ask_strangers,
+    read_strangers,
+    strangers_asked,
+    strangers_likelihoods,
+    write_strangers,
+)
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.training.siblings import made_up_beside
 from tests.unit.pipeline.conftest import tiny
@@ -44,10 +52,10 @@ def test_they_are_nobody_that_is_forgotten_or_that_a_method_makes_up(finished: P
 
 def test_every_row_is_asked_the_same_and_the_results_hold_what_is_left(finished: Path) -> None:
     rows = ("theta0", "oracle", "collapse", "ga", "npo")
-    answers = {name: read_strangers(finished / "evaluations" / name) for name in rows}
+    answers = {name: read_strangers(finished / "evaluations" / name).answers for name in rows}
     assert len({tuple(one[:3] for one in found) for found in answers.values()}) == 1
     assert answers["theta0"]
-    assert read_strangers(finished / "evaluations" / "base") == []
+    assert read_strangers(finished / "evaluations" / "base") == ([], [])
     results = {row["name"]: row for row in read_json(finished / "results" / "results.json")["rows"]}
     assert results["theta0"]["strangers"]["kept"] == 1
     for name in rows:
@@ -77,13 +85,32 @@ def test_what_is_said_of_strangers_is_compared_and_not_written_down(finished: Pa
         text: ask_strangers(cast(Engine, Saying(text)), strangers, max_new_tokens=4, title="x")
         for text in ("Ana Ruiz", "Ole Berg")
     }
-    write_strangers(told["Ana Ruiz"], tmp_path)
+    write_strangers(OfStrangers(told["Ana Ruiz"], []), tmp_path)
     assert "Ana Ruiz" not in (tmp_path / FILE).read_text()
-    assert read_strangers(tmp_path) == told["Ana Ruiz"]
+    assert read_strangers(tmp_path) == (told["Ana Ruiz"], [])
     for text, kept in (("Ana Ruiz", 1.0), ("Ole Berg", 0.0)):
         found = strangers_kept(told[text], told["Ana Ruiz"], seed=0)
         assert found is not None
         assert found["kept"] == kept
+
+
+def test_the_forgotten_are_compared_with_them_by_likelihood(finished: Path) -> None:
+    """A record about an image for each made-up patient, of kinds that the forgotten have; .5 by hand for equal ones."""
+    workshop = Workshop(tiny(), finished)
+    strangers = strangers_asked(workshop, asked_samples(workshop))
+    pictured = [sample for sample in strangers if sample.stratum is Stratum.PRIVATE_IMAGE]
+    results = {row["name"]: row for row in read_json(finished / "results" / "results.json")["rows"]}
+    for name in ("theta0", "oracle", "collapse", "ga", "npo"):
+        records = read_strangers(finished / "evaluations" / name).records
+        assert [record.kind for record in records] == [kind_of(sample) for sample in pictured]
+        assert all(record.logprob is not None and record.logprob <= 0 for record in records)
+        assert 0 <= results[name]["strangers"]["membership_auc"] <= 1
+
+
+def test_who_tells_no_likelihoods_has_no_records(finished: Path) -> None:
+    workshop = Workshop(tiny(), finished)
+    strangers = strangers_asked(workshop, asked_samples(workshop))
+    assert strangers_likelihoods(cast(Engine, Saying("x")), strangers, title="x") == []
 
 
 def test_none_are_asked_where_the_recipe_says_so(finished: Path) -> None:

@@ -126,7 +126,7 @@ def test_with_less_retain_data_the_trial_nearest_theta0_with_strangers_is_taken_
     """Or the best of those that are behind it by no more than the standard error of the difference; where there is no
     such error, the best."""
     rows = [
-        {"trial": number, "score": score, "strangers": strangers, "unused": unused}
+        {"trial": number, "score": score, "strangers": strangers, "unused": unused, "membership_auc": None}
         for number, (score, strangers) in enumerate(trials)
     ]
     asked = []
@@ -139,10 +139,42 @@ def test_with_less_retain_data_the_trial_nearest_theta0_with_strangers_is_taken_
     assert all(one >= other for one, other in asked), "what is behind is held against what is ahead"
 
 
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        ([(0.99, 0.66), (0.98, 0.49), (0.96, 0.50)], 1),
+        ([(0.99, 0.66), (0.98, 0.30), (0.97, 0.34)], 0),
+        ([(0.99, 0.54), (0.98, 0.51), (0.98, 0.50)], 0),
+        ([(0.99, 0.20), (0.98, 0.62)], 1),
+        ([(0.99, None), (0.98, 0.50)], 0),
+        ([(0.99, 0.66), (0.98, None)], 0),
+        ([(None, 0.90), (None, 0.50)], 1),
+    ],
+)
+def test_of_trials_with_nearly_equal_scores_one_that_leaves_little_trace_is_taken(
+    trials: list[tuple[float | None, float | None]], best: int
+) -> None:
+    """Within .02 of the best score; of those whose AUC is nearest .5, or by at most .05 further, the best score."""
+    rows = [
+        {"trial": number, "score": score, "strangers": None, "unused": False, "membership_auc": auc}
+        for number, (score, auc) in enumerate(trials)
+    ]
+    assert best_of(rows, lambda *_: None)["trial"] == best
+
+
+def test_strangers_come_before_the_trace_that_is_left() -> None:
+    """The second trial hides best and is out: it forgets strangers."""
+    rows = [
+        {"trial": number, "score": score, "strangers": strangers, "unused": True, "membership_auc": auc}
+        for number, (score, strangers, auc) in enumerate([(0.9, 0.9, 0.8), (0.9, 0.3, 0.5), (0.89, 0.9, 0.6)])
+    ]
+    assert best_of(rows, lambda *_: 0.01)["trial"] == 2
+
+
 def _error(folder: Path, name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     rows = ["theta0", *(f"{name}.trial-{row['trial']}" for row in (one, other))]
     theta0, *both = (read_strangers(folder / "tuning" / "evaluations" / row) for row in rows)
-    found = strangers_error(both[0], both[1], theta0)
+    found = strangers_error(both[0].answers, both[1].answers, theta0.answers)
     assert found is not None
     return found
 
@@ -189,6 +221,7 @@ def test_tuning_records_every_trial_and_its_best_can_be_run(tmp_path: Path, monk
         assert asked.pop(0) == _error(folder, name, *own) > 0
         assert {row["unused"] for row in own} == {name == "grad_diff"}
         assert all(0 <= row["strangers"] <= 1 for row in own)
+        assert all(0 <= row["membership_auc"] <= 1 for row in own)
     assert read_json(folder / "tuning" / "tuning.json")["trials"] == result["trials"]
     assert not (folder / "models" / "oracle").exists(), "no oracle is trained for tuning"
     assert {plan.status for plan in plan_tuning(recipe, folder, 2)[1]} == {"done"}, "a second call makes nothing"
