@@ -55,6 +55,19 @@ def test_trials_are_a_function_of_seed_and_method() -> None:
 
 
 @pytest.mark.usefixtures("grid")
+@pytest.mark.parametrize("seed", range(5))
+def test_few_trials_see_every_value(seed: int) -> None:
+    """Three rates, of which the recipe has one, two betas, two histories: two drawn points hold all that is left."""
+    raw = loaded("methods=[npo]").to_dict()
+    raw["methods"] = [{"name": "npo+gu", "learning_rate": 2e-4}]
+    [method] = Recipe.model_validate(raw).methods
+    drawn = [trial.changes for trial in trials_of(method, 3, seed)[1:]]
+    assert {changes["learning_rate"] for changes in drawn} == {1e-4, 5e-4}
+    assert {changes["beta"] for changes in drawn} == {0.1, 0.5}
+    assert {changes["gu.history"] for changes in drawn} == {1, 4}
+
+
+@pytest.mark.usefixtures("grid")
 def test_a_grid_smaller_than_the_budget_is_tried_once_and_the_recipes_own_point_not_twice() -> None:
     raw = loaded("methods=[npo]").to_dict()
     raw["methods"] = [{"name": "npo+gu", "learning_rate": 1e-4, "parameters": {"beta": 0.1, "gu": {"history": 1}}}]
