@@ -152,13 +152,19 @@ class Left(NamedTuple):
     Attributes:
         excess: what the model knew of the forget answers beyond an approximate oracle, nats a token.
         extractable: share of them, 0…1, that it would still give; None where that was not measured.
+        auc: membership AUC of the forgotten patients against made-up ones, 0…1, .5: cannot be told apart; None without
+            patients, or where that was not measured. Of several requests the one furthest from .5.
     """
 
     excess: float
     extractable: float | None
+    auc: float | None
 
 
 def left_to_forget(row: Mapping[str, Any]) -> Left | None:
     """None where it was not measured."""
     excess = [] if "stopping" in row else _series(row, EXCESS).values
-    return Left(max(excess), max(_series(row, EXTRACTABLE).values, default=None)) if excess else None
+    if not excess:
+        return None
+    auc = max(_series(row, AUC).values, key=lambda value: abs(value - 0.5), default=None)
+    return Left(max(excess), max(_series(row, EXTRACTABLE).values, default=None), auc)

@@ -115,7 +115,10 @@ def _ending(row: Mapping[str, Any]) -> str:
     if left := left_to_forget(row):
         known = f"knew {score(left.excess)} nats a token more of what must go than an approximate oracle"
         given = "" if left.extractable is None else f", and would still give {percent(left.extractable)} of the answers"
-        said.append(f"At the end it {known}{given}.")
+        told = (
+            "" if left.auc is None else f"; a membership test against made-up patients has an AUC of {score(left.auc)}"
+        )
+        said.append(f"At the end it {known}{given}{told}.")
     return " ".join(said)
 
 

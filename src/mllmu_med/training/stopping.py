@@ -30,8 +30,8 @@ from mllmu_med.training.watching import Sighting
 log = logging.getLogger("mllmu_med")
 
 _PASS = 128  # questions in one forward pass
-OVER_FORGOTTEN = 0.4
-"""A membership AUC below which forgotten records stand out as too unlikely."""
+RECOGNISED, OVER_FORGOTTEN = 0.6, 0.4
+"""Membership AUCs above which forgotten records stand out as known still, and below which as too unlikely."""
 MUCH = 0.05
 """An extractable share that is worth a warning."""
 
@@ -188,7 +188,8 @@ class ExcessStop:
 
 def tell_what_is_left(title: str, left: Mapping[str, float], steps: int, rule: StopSettings | None) -> None:
     """Log that a training has ended before all was forgotten: a warning where answers are still given or where the
-    ``rule`` that was to end it does not hold; else, where a mean excess is left that gives members away, a note.
+    ``rule`` that was to end it does not hold; else a note where a mean excess, or an AUC far from .5, gives members
+    away.
 
     Nobody else may notice: losses fall, and whoever has no oracle has nothing to compare them with.
 
@@ -198,18 +199,24 @@ def tell_what_is_left(title: str, left: Mapping[str, float], steps: int, rule: S
     if "excess" not in left:
         return
     known = f"knows {left['excess']:.2f} nats a token more of them than an approximate oracle would"
-    much = left["excess"] > (rule or StopSettings()).excess
+    much, auc = left["excess"] > (rule or StopSettings()).excess, left.get("auc", 0.5)
     if left["extractable"] > MUCH or (rule and much):
         log.warning(
             "%s: not all is forgotten: after %d steps the model would still give %.0f %% of the forget answers and %s; "
             "give it more steps or a higher learning rate",
             title, steps, 100 * left["extractable"], known,
         )  # fmt: skip
-    elif much:
+    elif much or auc > RECOGNISED:
         log.info(
             "%s: forgotten, not hidden: after %d steps the model would give %.0f %% of the forget answers, but %s, "
-            "and a membership test may find them",
+            "and a membership test may find them%s",
             title, steps, 100 * left["extractable"], known,
+            f" (AUC {auc:.2f} against made-up patients; a higher rate brings it nearer .5)" if "auc" in left else "",
+        )  # fmt: skip
+    elif auc < OVER_FORGOTTEN and rule is None:
+        log.info(
+            "%s: more was forgotten than a stranger's record would be (AUC %.2f against made-up patients), and a "
+            "membership test may find that; a lower rate brings it nearer .5", title, auc,
         )  # fmt: skip
 
 

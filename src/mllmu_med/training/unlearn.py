@@ -155,12 +155,15 @@ def unlearn(
                 state[f"method/{name}"] = value
 
         watches = list(watches)
-        if stop is not None and teacher is not None:
+        left: ExcessStop | None = None
+        if teacher is not None:
             count = min(STRANGERS, settings.siblings)
             strangers = made_up_beside(forget, retain, count, seed, first=settings.siblings)
-            watches.append(
-                ExcessStop(vlm, forget, strangers, teacher, stop, span_weights=settings.span_weights, autocast=autocast)
-            )
+            left = ExcessStop(
+                vlm, forget, strangers, teacher, stop or StopSettings(), span_weights=settings.span_weights,
+                autocast=autocast,
+            )  # fmt: skip
+            watches += [left] if stop is not None else []
         if budget is not None:
             watches.append(RetainBudget(vlm, validation, budget, parameters, _Prefixed(state, "budget/"), autocast))
         log = optimise(
@@ -169,12 +172,9 @@ def unlearn(
             watches=watches, images_of=lambda step: step.images,
             cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
         )  # fmt: skip
-        if teacher is not None and log.curve:
+        if left is not None and log.curve:
             if stop is None:
-                measured = ExcessStop(
-                    vlm, forget, (), teacher, StopSettings(), span_weights=settings.span_weights, autocast=autocast
-                )
-                log.curve[-1] |= measured.look(log.steps).numbers
+                log.curve[-1] |= left.look(log.steps).numbers
             tell_what_is_left(title, log.curve[-1], log.steps, stop)
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))

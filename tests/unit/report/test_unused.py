@@ -81,15 +81,16 @@ def test_why_a_training_ended_stands_below_its_curves(
     found["npo"]["stopped"] = "the retain budget was spent at step <60>\u202e"
     found["idk"]["curves"][-1] |= {"excess": 0.5}
     found["idk"]["stopping"] = {"excess": 0.3, "band": 0.02}
-    found["ga"]["curves"][0] |= {"excess": 1.25, "extractable": 0.58}  # of an earlier request
-    found["ga"]["curves"][-1] |= {"excess": 0.25, "extractable": 0.0}
+    found["ga"]["curves"][0] |= {"excess": 1.25, "extractable": 0.58, "auc": 0.625}  # of an earlier request
+    found["ga"]["curves"][-1] |= {"excess": 0.25, "extractable": 0.0, "auc": 0.25}
     found["llmu"]["curves"][-1] |= {"excess": 0.75}  # measured by an earlier version
     page = Page(report_html(results, benchmark_samples, {}))
     assert "Ended early: the retain budget was spent at step <60>" in page.text
     assert "\u202e" not in page.text
     assert f"Took all of its {found['idk']['cost']['steps']} steps." in page.text
     known = "At the end it knew {} nats a token more of what must go than an approximate oracle"
-    assert known.format("1.25") + ", and would still give 58.0% of the answers." in page.text
+    assert known.format("1.25") + ", and would still give 58.0% of the answers; a membership test against " in page.text
+    assert "made-up patients has an AUC of 0.25." in page.text, "the one furthest from .5"
     assert known.format("0.75") + "." in page.text
     assert page.text.count("At the end") == 2
     alternatives = [attributes.get("alt") or "" for tag, attributes in page.tags if tag == "img"]

@@ -203,13 +203,11 @@ def test_without_a_rule_what_is_left_is_measured_at_the_end(caplog: pytest.LogCa
     ruled = trained(1, StopSettings(1e-9, 0.0, 1))[-1]
     caplog.clear()
     *before, last = trained(1)
-    assert {name: last[name] for name in ("excess", "extractable")} == pytest.approx(
-        {name: ruled[name] for name in ("excess", "extractable")}
-    )
+    assert {name: last[name] for name in Left._fields} == pytest.approx({name: ruled[name] for name in Left._fields})
     assert last["excess"] > 0.3
     assert last["extractable"] == 0.2
     assert not any("excess" in entry for entry in before)
-    assert "auc" not in last
+    assert 0.5 < last["auc"] <= 1, "the forgotten stand out"
     [told] = warnings_in(caplog)
     assert told.startswith(
         "unlearn: x: not all is forgotten: after 1 steps the model would still give 20 % of the forget answers and "
@@ -221,22 +219,28 @@ def test_without_a_rule_what_is_left_is_measured_at_the_end(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize(
-    ("excess", "extractable", "rule", "level", "said"),
+    ("excess", "extractable", "auc", "rule", "level", "said"),
     [
-        (4.5, 0.58, None, "WARNING", "would still give 58 % of the forget answers and knows 4.50 nats"),
-        (0.2, 0.06, None, "WARNING", "would still give 6 % of the forget answers"),
-        (2.5, 0.05, None, "INFO", "forgotten, not hidden: after 7 steps the model would give 5 % of the forget"),
-        (0.3, 0.0, None, None, ""),
-        (0.6, 0.0, StopSettings(0.5), "WARNING", "not all is forgotten"),
-        (0.5, 0.0, StopSettings(0.5), None, ""),
+        (4.5, 0.58, 1.0, None, "WARNING", "would still give 58 % of the forget answers and knows 4.50 nats"),
+        (0.2, 0.06, 0.5, None, "WARNING", "would still give 6 % of the forget answers"),
+        (2.5, 0.05, None, None, "INFO", "forgotten, not hidden: after 7 steps the model would give 5 % of the forget"),
+        (0.3, 0.0, None, None, None, ""),
+        (0.1, 0.0, 0.61, None, "INFO", "may find them (AUC 0.61 against made-up patients; a higher rate"),
+        (0.1, 0.0, 0.60, None, None, ""),
+        (0.1, 0.0, 0.40, None, None, ""),
+        (0.1, 0.0, 0.39, None, "INFO", "more was forgotten than a stranger's record would be (AUC 0.39"),
+        (0.1, 0.0, 0.39, StopSettings(0.5), None, ""),
+        (0.6, 0.0, 0.5, StopSettings(0.5), "WARNING", "not all is forgotten"),
+        (0.5, 0.0, 0.5, StopSettings(0.5), None, ""),
     ],
 )
 def test_answers_that_are_still_given_or_a_rule_that_does_not_hold_are_warned_of(
-    excess: float, extractable: float, rule: StopSettings | None, level: str | None, said: str,
+    excess: float, extractable: float, auc: float | None, rule: StopSettings | None, level: str | None, said: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
+    left = {"excess": excess, "extractable": extractable} | ({} if auc is None else {"auc": auc})
     with caplog.at_level(logging.INFO, "mllmu_med"):
-        tell_what_is_left("x", {"excess": excess, "extractable": extractable}, 7, rule)
+        tell_what_is_left("x", left, 7, rule)
         tell_what_is_left("x", {"loss": 1.0}, 7, rule)
     assert [record.levelname for record in caplog.records] == [level] * bool(level)
     assert said in caplog.text
