@@ -31,23 +31,24 @@ def test_settings_are_tuned_with_all_data_and_once_with_less() -> None:
     assert Entry("npo", 0.1).tuned_as == Entry("npo", 0.0).tuned_as == Entry("npo", 0.3)
 
 
-def test_with_less_data_twice_as_many_settings_are_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """There strangers decide between them; who has no grid has nothing to tune."""
+def test_every_method_with_a_grid_is_tuned_by_as_many_trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Once with all retain data and once with less; who has no grid has nothing to tune."""
     asked: list[tuple[list[str], int]] = []
 
     def tune(recipe: Any, folder: Path, trials: int) -> dict[str, Any]:
         asked.append(([method.row for method in recipe.methods], trials))
-        return {"best": {method.row: {"settings": {"learning_rate": trials}} for method in recipe.methods}}
+        shares = {method.row: method.retain_share for method in recipe.methods}
+        return {"best": {row: {"settings": {"learning_rate": share}} for row, share in shares.items()}}
 
     monkeypatch.setattr(contest.api, "tune", tune)
-    wanted = entries(("filter", "npo", "idk"), (1.0, 0.3, 0.1))
-    best = contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 3)
-    assert asked == [(["npo.r100", "idk.r100"], 3), (["npo.r30"], 6)]
-    assert best[Entry("npo", 1.0)] == {"learning_rate": 3}
-    assert best[Entry("npo", 0.1).tuned_as] == {"learning_rate": 6}
-    contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 3, 4)
-    assert [trials for _, trials in asked[2:]] == [3, 4], "unless so many are wanted"
-    assert contest.tuned(load_recipe("phantom", methods=["ga"]), wanted, tmp_path, 1) == {}
+    wanted, recipe = entries(("filter", "npo", "idk"), (1.0, 0.3, 0.1)), load_recipe("phantom", methods=["ga"])
+    best = contest.tuned(recipe, wanted, tmp_path, 5)
+    assert asked == [(["npo.r100", "idk.r100", "npo.r30"], 5)]
+    assert best[Entry("npo", 1.0)] == {"learning_rate": 1.0}
+    assert best[Entry("npo", 0.1).tuned_as] == {"learning_rate": 0.3}
+    assert Entry("filter", 1.0) not in best
+    assert contest.tuned(recipe, wanted, tmp_path, 1) == {}, "untuned"
+    assert contest.tuned(recipe, entries(("filter",), (1.0,)), tmp_path, 5) == {}, "nothing to tune"
 
 
 @pytest.mark.parametrize("name", sorted({*METHODS, *LESS}))
