@@ -25,9 +25,9 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contest import BUDGET, LESS_WITH_SIBLINGS
+from benchmarks.contests.runs import figures
 from benchmarks.speed import tables
 from benchmarks.speed.pictures import lines
-from benchmarks.standings import figures
 from mllmu_med import api
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.recipe import Recipe, load_recipe

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.contests.runs import Cell, table
+from benchmarks.contests.text import less, whole
 from benchmarks.speed import tables
-from benchmarks.standings import Cell, less, table, whole
 from mllmu_med import api
 from mllmu_med.recipe import Recipe, load_recipe
 

@@ -10,7 +10,7 @@ excess within its limit and an AUC of at most .52; who sees the oracle at the fi
 the lowest of the run and an AUC within .05 of the oracle's. Written: ``table.json``, every measurement, and
 ``table.md``: what each limit of the excess leads to, and run by run where either stops and how far the AUC against the
 made-up is from that against the held out, at the most. A run that stands in ``table.json`` is not carried out again.
-With ``--fill DOCS`` both tables are put into ``DOCS/ours.md``, where their marks stand there.
+With ``--fill DOCS`` both tables are put into ``DOCS/explanation/stopping.md``, where their marks stand there.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def main() -> None:
     blocks = {f"{args.name}-limits": by_limit(runs), f"{args.name}-runs": by_run(runs, args.limit)}
     (folder / "table.md").write_text("\n".join(blocks.values()), encoding="utf-8")
     if args.fill is not None:
-        tables.fill(args.fill / "ours.md", blocks)
+        tables.fill(args.fill / "explanation" / "stopping.md", blocks)
     print(*blocks.values(), sep="\n")
 
 

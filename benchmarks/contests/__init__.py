@@ -1,0 +1,1 @@
+"""What comes of a contest: figures of its runs, tables, goals."""
