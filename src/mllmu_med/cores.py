@@ -21,3 +21,15 @@ def all_threads() -> int:
     one a core."""
     limit = thread_limit()
     return int(limit) if limit is not None and limit.isdecimal() and int(limit) else cores()
+
+
+def wait_shortly() -> None:
+    """Have the threads of a computation wait for each other by spinning for some microseconds, unless the environment
+    says otherwise. OpenMP reads it where torch is first imported: for this process before that, for its children always.
+
+    By default they spin for long, and one other busy process then slows a training step tenfold; did they not spin at
+    all, every step of a quiet machine would take twice as long.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's; spins
+        os.environ.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's; milliseconds

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from mllmu_med.cores import all_threads, cores
+from mllmu_med.cores import all_threads, cores, wait_shortly
 
 
 def test_only_cores_that_the_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +29,17 @@ def test_a_users_limit_holds(monkeypatch: pytest.MonkeyPatch, limit: str | None,
     if limit is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert all_threads() == expected
+
+
+def test_threads_wait_shortly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.setenv(name, "7")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    wait_shortly()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    wait_shortly()
+    assert os.environ["GOMP_SPINCOUNT"] == "5"
+    assert os.environ["KMP_BLOCKTIME"] == "1"

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from mllmu_med import __version__
 from mllmu_med.cli import asking, comparing, looking, running
 from mllmu_med.cli.options import DEBUG
+from mllmu_med.cores import wait_shortly
 from mllmu_med.errors import Interrupted, MedError
 
 HELP = """Put private data and wrong facts into a medical dataset, teach it to a model, unlearn them, see what is left.
@@ -125,11 +126,7 @@ def _termination_is_interruption() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    # Read by OpenMP when torch is first imported. By default its threads wait by spinning for long, and one other busy
-    # process then slows a training step tenfold; not at all, and every step of a quiet machine takes twice as long.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's; some microseconds
-        os.environ.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's; milliseconds
+    wait_shortly()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy, whose matrices here are small; torch has its own
     with _termination_is_interruption():
         try:

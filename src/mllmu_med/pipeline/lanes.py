@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mllmu_med.cores import wait_shortly
 from mllmu_med.errors import IntegrityError, Interrupted
 from mllmu_med.pipeline.stage import Stage, took
 from mllmu_med.progress import Board, Event, drawing, log, send_progress
@@ -70,6 +71,7 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
 
 @contextmanager
 def _pool(recipe: Recipe, output: Path, jobs: int) -> Iterator[ProcessPoolExecutor]:
+    wait_shortly()  # the workers; Python programs, which the command line does not start, have them, too
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
     given = (recipe.to_dict(), str(output.absolute()), events, log.level)

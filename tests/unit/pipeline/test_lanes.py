@@ -33,9 +33,15 @@ def test_every_stage_names_what_it_reads(finished: Path) -> None:
     assert all(order.index(need) < order.index(name) for name in order for need in needs[name])
 
 
-def test_two_at_once_make_the_same_bytes_as_one_after_another(finished: Path, tmp_path: Path) -> None:
-    """Worker processes have other hash seeds, other random states and other neighbours."""
+def test_two_at_once_make_the_same_bytes_as_one_after_another(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worker processes have other hash seeds, other random states and other neighbours, for whom their threads wait."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     run(tiny(), tmp_path, until="unlearn", jobs=2)
+    assert os.environ["GOMP_SPINCOUNT"] == "1000", "of the environment that they were given"
     for stage in all_stages(tiny(), finished):
         if stage.verb in ("build", "learn", "unlearn"):
             made = read_manifest(tmp_path / stage.folder.relative_to(finished))
