@@ -25,7 +25,8 @@ def all_threads() -> int:
 
 def wait_shortly() -> None:
     """Have the threads of a computation wait for each other by spinning for some microseconds, unless the environment
-    says otherwise. OpenMP reads it where torch is first imported: for this process before that, for its children always.
+    says otherwise. OpenMP reads it where torch is first imported: in this process, if that is still to come, and in
+    those that it starts.
 
     By default they spin for long, and one other busy process then slows a training step tenfold; did they not spin at
     all, every step of a quiet machine would take twice as long.
