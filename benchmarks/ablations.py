@@ -4,9 +4,10 @@ the retain data.
     python benchmarks/ablations.py phantom --seeds 0 1 2 -o runs/ablations
     python benchmarks/ablations.py phantom --only excess_weight siblings -o runs/ablations --fill docs
 
-Written: ``table.json`` and ``table.md``, and one figure for each ablation, in the output folder; with ``--fill`` the
-table goes into ``DOCS/explanation/ablations.md`` and the figures into ``DOCS/assets``. The runs themselves lie in
-``seed-N``. What is done is reused.
+Each seed has a benchmark, a base, a θ0 and an oracle of its own. Written: ``table.json`` and ``table.md``, and one
+figure for each ablation, in the output folder; with ``--fill`` the table goes into ``DOCS/explanation/ablations.md``,
+the figures and ``ablations.json`` into ``DOCS/assets``. What is published there of other seeds and settings stays and
+counts. The runs themselves lie in ``seed-N``. What is done is reused.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 from typing import Any, NamedTuple
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contest import BUDGET, LESS_WITH_SIBLINGS
-from benchmarks.contests.runs import figures
+from benchmarks.contests.runs import Cell, Row, merged, publish, table
 from benchmarks.speed import tables
 from benchmarks.speed.pictures import lines
 from mllmu_med import api
@@ -113,32 +113,31 @@ def changes(names: Sequence[str]) -> list[Change]:
 
 
 def carry_out(recipe: Recipe, names: Sequence[str], seeds: Sequence[int], folder: Path) -> list[dict[str, Any]]:
-    """Run every change on every seed; one entry a change, with means over the seeds."""
+    """Run every change on every seed; one entry a change, with the figures of each seed and their means."""
     ours = recipe.methods[0].model_dump(mode="json", exclude={"row"})
     wanted = changes(names)
     odd = [change for change in wanted if change.value == "mismatched"]
-    found: dict[str, list[Mapping[str, float | None]]] = {}
+    cells: list[Cell] = []
 
     def run(some: Sequence[Change], seed: int, own: Path, jobs: int | None) -> None:
         blocks = [change.block(ours) for change in some]
-        made = api.run(Recipe.model_validate({**recipe.to_dict(), "seed": seed, "methods": blocks}), own, jobs=jobs)
-        assert made.results is not None
-        for row in made.results["rows"]:
-            found.setdefault(row["name"], []).append(figures(row))
+        api.run(Recipe.model_validate({**recipe.to_dict(), "seed": seed, "methods": blocks}), own, jobs=jobs)
+        cells.append(Cell(seed, seed, own))
 
     for seed in seeds:
         run([change for change in wanted if change not in odd], seed, folder / f"seed-{seed}", None)
         if odd:
             with mismatched():
                 run(odd, seed, folder / f"seed-{seed}-mismatched", 1)  # in this process, where the format is changed
-    entries = []
-    for change in wanted:
-        cells = found[change.row]
-        numbers = {name: [cell[name] for cell in cells if cell[name] is not None] for name in cells[0]}
-        entries.append(
-            {**change._asdict(), **{name: mean(known) if known else None for name, known in numbers.items()}}
-        )
-    return entries
+    found = {row["name"]: row for row in table(cells)}
+    return [{**change._asdict(), **found[change.row]} for change in wanted]
+
+
+def together(entries: Sequence[Row], file: Path) -> list[dict[str, Any]]:
+    """The entries with what is published in a file of other seeds and settings, in the order of the settings."""
+    earlier = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+    found = {row["name"]: row for row in merged(entries, earlier)}
+    return [found[change.row] for change in changes(list(ABLATIONS)) if change.row in found]
 
 
 def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -183,6 +182,9 @@ def main() -> None:
     (folder / "table.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown(entries), encoding="utf-8")
     if args.fill is not None:
+        published = args.fill / "assets" / "ablations.json"
+        entries = together(entries, published)
+        publish(published, entries)
         tables.fill(args.fill / "explanation" / "ablations.md", {"ablations": markdown(entries)})
     for name, svg in pictures(entries).items():
         target = folder if args.fill is None else args.fill / "assets"

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import ablations, contest
 from benchmarks.ablations import ABLATIONS, Change, changes
 from benchmarks.contest import LESS, METHODS, OURS, Entry, entries
+from benchmarks.contests.runs import publish
 from mllmu_med.recipe import load_recipe, make_method
 from mllmu_med.training import siblings
 from tests.invariant.jobs import FORGET, RETAIN
@@ -98,6 +99,20 @@ def test_siblings_take_their_place_in_the_retain_batch() -> None:
     whole, less, without = Entry(OURS, 1.0).block, Entry(OURS, 0.1).block, Entry("npo", 0.1).block
     assert whole["sibling_batch"] < less["sibling_batch"]
     assert without == {"name": "npo", "row": "npo.r10", "retain_share": 0.1}
+
+
+def test_ablations_of_several_commands_stand_together(tmp_path: Path) -> None:
+    """Other seeds count, other settings stay, all in the order of the settings."""
+
+    def entry(setting: str, value: float, seed: int, forgets: float) -> dict[str, Any]:
+        change = Change(setting, value, 0.3)
+        return {**change._asdict(), "name": change.row, "cells": [{"theta0": seed, "seed": seed, "forgets": forgets}]}
+
+    file = tmp_path / "ablations.json"
+    publish(file, ablations.together([entry("weight", 5.0, 0, 0.5), entry("weight", 0.0, 0, 0.1)], file))
+    later = ablations.together([entry("excess_weight", 0.3, 1, 0.7), entry("weight", 5.0, 1, 1.0)], file)
+    found = [(one["setting"], one["value"], len(one["cells"]), one.get("forgets")) for one in later]
+    assert found == [("excess_weight", 0.3, 1, 0.7), ("weight", 0.0, 1, 0.1), ("weight", 5.0, 2, 0.75)]
 
 
 def test_a_figure_for_each_ablation() -> None:
