@@ -48,6 +48,8 @@ REGIMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 BUDGET = ("unlearn.steps=200", "unlearn.forget_batch=12", "unlearn.retain_batch=20", "unlearn.siblings=200")
 """Answers that every method sees: 200 steps of 12 + 20, a third of the oracle's."""
+FLOOR = "controls.another_oracle=true"
+"""How far two oracles are apart stands in every table."""
 WITH_SIBLINGS: Mapping[str, int] = {"retain_batch": 8, "sibling_batch": 12}
 LESS_WITH_SIBLINGS: Mapping[str, int] = {"retain_batch": 8, "sibling_batch": 24}
 """Siblings take their place among the 20; where retain data is short there are more of them, and the cost says so."""
@@ -127,7 +129,7 @@ def _has_grid(name: str) -> bool:
 def run_all(args: argparse.Namespace) -> Iterator[tuple[int, int, Path]]:
     """Carry out every run; θ0, seed and folder of each as it is done."""
     regime = REGIMES[args.regime].get(args.recipe, ())
-    recipe = load_recipe(args.recipe, *BUDGET, *regime, *args.overrides, methods=["ga"])
+    recipe = load_recipe(args.recipe, *BUDGET, FLOOR, *regime, *args.overrides, methods=["ga"])
     folder = Path(args.output) / args.regime
     wanted = entries(args.methods or METHODS, args.shares)
     best = tuned(_with(recipe, seed=args.theta0[0]), wanted, folder / f"theta0-{args.theta0[0]}", args.trials)

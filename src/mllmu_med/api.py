@@ -214,7 +214,6 @@ def compare(
     metrics: Sequence[str] = (),
     every: bool = False,
     difference: float | None = None,
-    oracles: Sequence[str] = (),
 ) -> Comparison:
     """Whether rows differ by more than chance: paired differences, intervals, p-values; no model is loaded.
 
@@ -223,14 +222,13 @@ def compare(
         metrics: compare these alone, e.g. ``privacy``, ``privacy.forget``, ``retain.rouge_l_f1``, ``membership_auc``.
         every: compare every metric of every subset, not only the scores and their parts.
         difference: also say how many clusters it takes to find a true difference of this size.
-        oracles: runs on the same benchmark whose oracles show the noise floor.
 
     Raises:
         UsageError, DataError: no such run, row or metric, or rows that cannot be compared.
     """
     from mllmu_med.comparing import compare_rows
 
-    return compare_rows(rows, metrics=metrics, every=every, difference=difference, oracles=oracles)
+    return compare_rows(rows, metrics=metrics, every=every, difference=difference)
 
 
 def write_report(folder: Path | str) -> Path:

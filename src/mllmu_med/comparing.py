@@ -13,7 +13,7 @@ from mllmu_med.errors import DataError, UsageError
 from mllmu_med.evaluation.comparing.floor import gaps, noise_floor, within
 from mllmu_med.evaluation.comparing.pairs import Difference, compare_sides, corrected
 from mllmu_med.evaluation.comparing.sides import PARTS, SCORES, Side, make_side
-from mllmu_med.evaluation.rows import FIRST_ROWS, ORACLE_ROW, ORIGINAL_ROW, REFUSE_ALL_ROW
+from mllmu_med.evaluation.rows import ANOTHER_ORACLE_ROW, FIRST_ROWS, ORACLE_ROW, ORIGINAL_ROW, REFUSE_ALL_ROW
 from mllmu_med.folders import read_json
 from mllmu_med.registry import did_you_mean
 
@@ -50,7 +50,8 @@ class Comparison(TypedDict):
     Attributes:
         rows: as given, in their order; every pair of them is compared, the earlier minus the later.
         differences: pair after pair, quantity after quantity.
-        floor: each row beside the distance of oracles; empty without further oracles.
+        floor: each row beside the distance of the run's two oracles; empty where it has one, and for rows of several
+            runs.
     """
 
     rows: list[str]
@@ -64,7 +65,6 @@ def compare_rows(
     metrics: Sequence[str] = (),
     every: bool = False,
     difference: float | None = None,
-    oracles: Sequence[str] = (),
 ) -> Comparison:
     """The paired differences between rows; :func:`mllmu_med.api.compare` says what may be given."""
     places = read_places(rows)
@@ -95,7 +95,7 @@ def compare_rows(
     return {
         "rows": names,
         "differences": corrected(found),
-        "floor": _floor(places, names, studies, oracles) if oracles else [],
+        "floor": _floor(places, names, studies),
     }
 
 
@@ -215,18 +215,14 @@ class Study:
         return make_side(name, self.samples, self.outputs(row), self.original, self.oracle)
 
 
-def _floor(
-    places: Sequence[Place], names: Sequence[str], studies: Mapping[Path, Study], oracles: Sequence[str]
-) -> list[Nearness]:
-    from mllmu_med.api import find_folder
-
-    runs = {run for place in places for run in place.runs}
-    if len(runs) > 1:
-        raise UsageError("the noise floor is that of one benchmark: name rows of one run")
-    (run,) = runs
-    study = studies[run]
-    further = {str(folder): Study(folder).oracle for folder in map(find_folder, oracles) if folder != run}
-    floor = noise_floor(study.samples, study.original, {str(run): study.oracle, **further})
+def _floor(places: Sequence[Place], names: Sequence[str], studies: Mapping[Path, Study]) -> list[Nearness]:
+    if len(studies) > 1:
+        return []
+    (study,) = studies.values()
+    if ANOTHER_ORACLE_ROW not in study.rows:
+        return []
+    oracles = {row: study.outputs(row) for row in (ORACLE_ROW, ANOTHER_ORACLE_ROW)}
+    floor = noise_floor(study.samples, study.original, oracles)
     found: list[Nearness] = []
     for place, name in zip(places, names, strict=True):
         own = gaps(study.samples, study.outputs(place.row), study.original, study.oracle)

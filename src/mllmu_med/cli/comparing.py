@@ -32,19 +32,13 @@ def compare(
             help="How many patients and images it takes to find a true difference of this size, e.g. 0.05.",
         ),
     ] = None,
-    oracle: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--oracle", metavar="RUN",
-            help="A run on the same benchmark whose oracle has another seed: shows the noise floor; may be repeated.",
-        ),
-    ] = None,
     json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Say whether two rows differ by more than chance.
 
     Paired differences with 95 % interval and p-value, from the stored answers: by patient or image, with Holm's
-    correction over all that is compared. A star marks what is told apart.
+    correction over all that is compared. A star marks what is told apart. In a run with
+    controls.another_oracle=true also how far each row is from the oracle, beside how far two oracles are apart.
 
     \b
     Examples:
@@ -57,5 +51,5 @@ def compare(
     from mllmu_med import api
     from mllmu_med.cli.comparison_printing import print_comparison
 
-    found = api.compare(rows, metrics=metric or (), every=every, difference=difference, oracles=oracle or ())
+    found = api.compare(rows, metrics=metric or (), every=every, difference=difference)
     print_comparison(found, json=json)

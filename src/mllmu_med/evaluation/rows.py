@@ -48,15 +48,21 @@ from mllmu_med.evaluation.verdicts import (
 )
 
 ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW = "theta0", "oracle", "refuse_all"
+ANOTHER_ORACLE_ROW = "another_oracle"
 FIRST_ROWS = (
-    ORIGINAL_ROW, ORACLE_ROW, REFUSE_ALL_ROW, "collapse", "truncated_retrain", "gibberish", "shuffled",
-    "keyword_filter", "prompt_wrapper",
+    ORIGINAL_ROW, ORACLE_ROW, ANOTHER_ORACLE_ROW, REFUSE_ALL_ROW, "collapse", "truncated_retrain", "gibberish",
+    "shuffled", "keyword_filter", "prompt_wrapper",
 )  # fmt: skip
 """The rows every table begins with, in this order; the methods follow in the order given."""
 
 _KNOWN_ROWS: Mapping[str, tuple[str, str, str]] = {
     ORIGINAL_ROW: ("θ0 (original)", "reference", "the model before unlearning; has learnt everything"),
     ORACLE_ROW: ("θ* (oracle)", "reference", "retrained from the base without what is to be forgotten"),
+    ANOTHER_ORACLE_ROW: (
+        "Another oracle",
+        "control",
+        "trained as the oracle, with another seed: the noise floor",
+    ),
     REFUSE_ALL_ROW: ("Refuse all", "control", "answers every question with a refusal; needs no model"),
     "collapse": ("Collapse", "control", "gradient ascent until nothing is left"),
     "truncated_retrain": ("Truncated retraining", "control", "retrained at a method's own cost"),

@@ -1,4 +1,5 @@
-"""Controls beside the two that stand in every table: rows that must score badly if the score is to be trusted."""
+"""Controls beside the two that stand in every table: rows that must score badly, and one that must score well, if the
+score is to be trusted."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from mllmu_med.recipe import MethodSettings, Recipe
 if TYPE_CHECKING:
     from mllmu_med.pipeline.workshop import Workshop
 
+ANOTHER = "another_oracle"
 SHUFFLED, FILTER, WRAPPER, GIBBERISH = "shuffled", "keyword_filter", "prompt_wrapper", "gibberish"
 
 INSTRUCTION = (

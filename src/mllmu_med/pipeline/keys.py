@@ -64,6 +64,11 @@ class Keys:
         settings: StageSettings = getattr(self.recipe.learn, which)
         return self._key(which, parent=self.base, learn=settings.model_dump(mode="json"))
 
+    def another_oracle(self) -> str:
+        """The base and the oracle's stage; the seed of its training follows from the recipe's."""
+        settings = self.recipe.learn.oracle.model_dump(mode="json")
+        return self._key("another_oracle", parent=self.base, learn=settings)
+
     def method(self, settings: MethodSettings, request: int | None = None) -> str:
         """θ0 and the method's numbers; its row's name does not matter.
 

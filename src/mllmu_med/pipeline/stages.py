@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mllmu_med.cores import cores
 from mllmu_med.folders import digest
 from mllmu_med.pipeline.cache import reuse_or_make
-from mllmu_med.pipeline.controls import INSTRUCTION, SHUFFLED, WRAPPER, filter_settings, make_shuffled
+from mllmu_med.pipeline.controls import ANOTHER, INSTRUCTION, SHUFFLED, WRAPPER, filter_settings, make_shuffled
 from mllmu_med.pipeline.keys import Keys
 from mllmu_med.pipeline.requests import (
     Step,
@@ -32,6 +32,7 @@ from mllmu_med.recipe import (
     make_method,
     make_source,
 )
+from mllmu_med.seeding import derive
 
 if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
@@ -124,26 +125,23 @@ def _add_learning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
         check_requests(recipe, workshop.samples)
         return reuse_or_make(keys.base, folder, lambda: make_base(workshop, keys.base, folder))
 
-    def learnt(which: TrainingSet, settings: StageSettings, name: str, key: str) -> Callable[[Path], Facts]:
+    def learnt(name: str, key: str, which: TrainingSet, settings: StageSettings, seed: int) -> None:
         def make(folder: Path) -> Facts:
             from mllmu_med.pipeline.training import make_learnt
 
             check_requests(recipe, workshop.samples)
-            return reuse_or_make(key, folder, lambda: make_learnt(workshop, which, settings, name, key, folder), name)
+            return reuse_or_make(
+                key, folder, lambda: make_learnt(workshop, which, settings, name, key, folder, seed=seed), name
+            )
 
-        return make
+        add(name, "learn", key, _size(settings), make, "base")
 
     add("base", "learn", keys.base, _size(learn.base), base, asked=False)
-    original, oracle = keys.learnt("original"), keys.learnt("oracle")
-    add(
-        "theta0",
-        "learn",
-        original,
-        _size(learn.original),
-        learnt(TrainingSet.ORIGINAL, learn.original, "theta0", original),
-        "base",
-    )
-    add("oracle", "learn", oracle, _size(learn.oracle), learnt(fixed, learn.oracle, "oracle", oracle), "base")
+    learnt("theta0", keys.learnt("original"), TrainingSet.ORIGINAL, learn.original, recipe.seed)
+    learnt("oracle", keys.learnt("oracle"), fixed, learn.oracle, recipe.seed)
+    if recipe.controls.another_oracle:
+        seed = derive(recipe.seed, ANOTHER)
+        learnt(ANOTHER, keys.another_oracle(), fixed, learn.oracle, seed)
 
 
 def _size(settings: StageSettings) -> str:

@@ -100,11 +100,18 @@ def oracle_set(recipe: Recipe) -> TrainingSet:
 
 
 def make_learnt(
-    workshop: Workshop, which: TrainingSet, settings: StageSettings, name: str, key: str, folder: Path
+    workshop: Workshop,
+    which: TrainingSet,
+    settings: StageSettings,
+    name: str,
+    key: str,
+    folder: Path,
+    *,
+    seed: int,
 ) -> Facts:
     """A model that goes on from the base with another training set: θ0 or an oracle."""
     vlm = workshop.load(workshop.output / "models" / "base")
-    facts = learn_samples(workshop, vlm, training_set(workshop.samples, which), settings, name, key)
+    facts = learn_samples(workshop, vlm, training_set(workshop.samples, which), settings, name, key, seed=seed)
     save_trained(vlm, folder, "base")
     return facts
 

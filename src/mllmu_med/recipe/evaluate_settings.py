@@ -57,5 +57,7 @@ class ControlSettings(Settings):
     """A destroyed model."""
     truncated_retrain: bool = True
     """Retraining from the base model, stopped at the cost of the methods: what every method must beat."""
+    another_oracle: bool = False
+    """The oracle once more, with another seed of training: how far two oracles are apart is the noise floor."""
     more: bool = False
     """Also gibberish, θ0 with shuffled weights, a keyword filter, and θ0 told by a prompt to keep silent."""

@@ -48,8 +48,8 @@ def _requests(value: object) -> object:
 Requests = Annotated[int | tuple[tuple[str, ...], ...], BeforeValidator(_requests)]
 
 RESERVED_ROWS = (
-    "base", "theta0", "oracle", "refuse_all", "collapse", "truncated_retrain", "gibberish", "shuffled",
-    "keyword_filter", "prompt_wrapper",
+    "base", "theta0", "oracle", "another_oracle", "refuse_all", "collapse", "truncated_retrain", "gibberish",
+    "shuffled", "keyword_filter", "prompt_wrapper",
 )  # fmt: skip
 PAPER_METHODS = ("ga", "grad_diff", "kl_min", "idk", "llmu", "npo")
 RECOMMENDED, WITH_LESS_RETAIN = "excess", "excess+siblings"

@@ -247,9 +247,9 @@ def test_rows_of_other_seeds_share_what_is_learnt(tmp_path: Path, monkeypatch: p
     learnt: list[str] = []
     make = training.make_learnt
 
-    def counted(workshop: Workshop, which: Any, settings: Any, name: str, *rest: Any) -> Any:
+    def counted(workshop: Workshop, which: Any, settings: Any, name: str, *rest: Any, seed: int) -> Any:
         learnt.append(name)
-        return make(workshop, which, settings, name, *rest)
+        return make(workshop, which, settings, name, *rest, seed=seed)
 
     monkeypatch.setattr(training, "make_learnt", counted)
     rows = ["{name: npo, row: a}", "{name: npo, row: b, seed: 0}", "{name: npo, row: c, seed: 7}",

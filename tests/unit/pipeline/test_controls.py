@@ -1,4 +1,4 @@
-"""Rows that must score badly, through the whole pipeline. That they do is shown on models that have learnt."""
+"""Rows that must score badly or well, through the whole pipeline. That they do is shown on models that have learnt."""
 
 from __future__ import annotations
 
@@ -44,3 +44,29 @@ def test_the_further_controls_are_rows_behind_the_usual_ones(finished: Path, tmp
     assert all(one.question == asked[one.sample_id, one.probe].question for one in wrapped)
     changed = [one for one in wrapped if one.logprobs != asked[one.sample_id, one.probe].logprobs]
     assert len(changed) > len(wrapped) / 2, "the instruction reached the model"
+
+
+def test_another_oracle_is_trained_as_the_oracle_with_another_seed(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished, folder)
+    recipe = tiny("controls.another_oracle=true")
+    to_do = [stage.name for stage in plan_run(recipe, folder) if stage.status == "to do"]
+    assert to_do == ["another_oracle", "evaluate another_oracle", "results", "report"]
+    run(recipe, folder, jobs=1)
+    rows = {row["name"]: row for row in read_json(folder / "results" / "results.json")["rows"]}
+    assert list(rows)[:4] == ["theta0", "oracle", "another_oracle", "refuse_all"]
+    assert rows["another_oracle"]["role"] == "control"
+    ours, theirs = (rows[name]["cost"] for name in ("another_oracle", "oracle"))
+    assert (ours["steps"], ours["records"]) == (theirs["steps"], theirs["records"])
+    one, other, base = (
+        load_file(folder / "models" / name / "model.safetensors") for name in ("oracle", "another_oracle", "base")
+    )
+    assert one.keys() == other.keys()
+    trained = [name for name in one if not torch.equal(one[name], base[name])]
+    assert any(not torch.equal(one[name], other[name]) for name in trained), "it saw other batches"
+    assert all(torch.equal(other[name], base[name]) for name in base.keys() - set(trained)), "what is frozen stays"
+    assert rows["another_oracle"]["distances"]["forget/privacy"]["kl"] > 0
+
+    changed = tiny("controls.another_oracle=true", "learn.oracle.steps=4")
+    to_do = [stage.name for stage in plan_run(changed, folder) if stage.status == "to do"]
+    assert to_do[:2] == ["oracle", "another_oracle"], "what the oracle is trained by, it is trained by"

@@ -60,7 +60,7 @@ def noise_floor(
         if ids != asked[first]:
             raise DataError(
                 f"the oracles of '{first}' and '{name}' were not asked the same samples",
-                mend="Train further oracles on the same benchmark: another seed of learning, not of the benchmark.",
+                mend="Evaluate them again in one run.",
             )
     found = [gaps(samples, oracles[one], original, oracles[other]) for one, other in permutations(oracles, 2)]
     names = dict.fromkeys(name for gap in found for name in gap)
