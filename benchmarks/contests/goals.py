@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from benchmarks.contests.runs import AUC, UES, UESR, Row
+from benchmarks.contests.runs import AUC, KL, UES, UESR, Row
 from benchmarks.contests.text import markdown, number
 
-WHOLE, LESS, INNOCENT = "excess.r100", "excess+siblings.r30", "truncated_retrain"
+WHOLE, LESS = "excess.r100", "excess+siblings.r30"
+INNOCENT, ANOTHER = "truncated_retrain", "another_oracle"
 NEAR = 0.05
 """How far from the oracle's the membership AUC may be."""
 
@@ -30,6 +31,8 @@ def against_goals(situations: Mapping[str, Sequence[Row]]) -> str:
         line("the same under attack (UES-R)", "≥ .90", lambda rows: _least(rows, WHOLE, UESR, 0.9)),
         line("AUC − AUC\\*, θ0 by θ0", "±.05", lambda rows: _apart(rows, WHOLE, NEAR)),
         line("truncated retraining, which met nobody", "", lambda rows: _apart(rows, INNOCENT)),
+        line("another oracle", "", lambda rows: _apart(rows, ANOTHER)),
+        line("KL to θ\\*: `excess`, another oracle", "", lambda rows: _kl(rows, WHOLE, ANOTHER)),
         line("cost", "≤ 40 %", lambda rows: _cost(rows, 0.4)),
         line("`excess+siblings`, 30 %: privacy / facts", "≥ .90", lambda rows: _least(rows, LESS, UES, 0.9)),
         line("unused patients", "≥ .95", lambda rows: _least(rows, LESS, ("unused patients",), 0.95)),
@@ -54,6 +57,10 @@ def _apart(rows: Mapping[str, Row], name: str, most: float | None = None) -> str
     return ", ".join(
         number(value) if value is None or most is None else _judged(value, abs(value) <= most, most) for value in means
     )
+
+
+def _kl(rows: Mapping[str, Row], *names: str) -> str:
+    return ", ".join(number(rows[name].get(KL) if name in rows else None) for name in names)
 
 
 def _cost(rows: Mapping[str, Row], most: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mllmu_med import api
 
 Row = Mapping[str, Any]
-AUC = "AUC − AUC*"
+AUC, KL = "AUC − AUC*", "KL to θ*"
 UES, UESR = ("UES privacy", "UES facts"), ("UES-R privacy", "UES-R facts")
 REFERENCES = ("theta0", "another_oracle", "refuse_all", "truncated_retrain")
 PREFIX = "contest-"
@@ -49,7 +49,7 @@ def figures(row: Row) -> dict[str, float | None]:
         "restoration": wrong["parts"].get("restoration"), "patients": private["parts"]["patients"],
         "unused patients": unused.get("share"), "strangers": (row.get("strangers") or {}).get("kept"),
         "test": private["parts"]["test"],
-        AUC: None if auc is None or ideal is None else auc - ideal, "KL to θ*": distances.get("kl"),
+        AUC: None if auc is None or ideal is None else auc - ideal, KL: distances.get("kl"),
         "cost": (row.get("cost") or {}).get("share_of_oracle"),
     }  # fmt: skip
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from benchmarks.contests.runs import AUC, REFERENCES, UES, UESR, Row
+from benchmarks.contests.runs import AUC, KL, REFERENCES, UES, UESR, Row
 from benchmarks.speed import tables
 from mllmu_med.evaluation.comparing.pairs import Difference
 
 _SHOWN: Mapping[str, str] = {
     "forgets": "forgets ↑", "suppression": "suppression ↑", "restoration": "restoration ↑", "patients": "patients ↑",
-    "test": "test ↑", AUC: "AUC − AUC\\* → 0", "KL to θ*": "KL to θ\\* ↓", "cost": "cost ↓",
+    "test": "test ↑", AUC: "AUC − AUC\\* → 0", KL: "KL to θ\\* ↓", "cost": "cost ↓",
 }  # fmt: skip
 NO_DATA = ("30 %", "10 %", "0 %")
 

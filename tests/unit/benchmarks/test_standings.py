@@ -201,16 +201,19 @@ def test_goals_are_held_against_what_was_reached() -> None:
            ((0, 0, 0.02), (0, 1, 0.06), (1, 0, -0.054))]  # fmt: skip
     scores = {"UES privacy": 0.99, "UES facts": 0.9479, "UES-R privacy": 0.9, "UES-R facts": None}
     excess = {"name": "excess.r100", "cells": own, "AUC − AUC*": 0.01, "cost": 0.44, **scores}
-    means_alone = {"name": "excess.r100", "cells": [], "AUC − AUC*": 0.03, "cost": 0.39, **scores}
+    means_alone = {"name": "excess.r100", "cells": [], "AUC − AUC*": 0.03, "KL to θ*": 2.9, "cost": 0.4, **scores}
+    another = {"name": "another_oracle", "cells": [], "AUC − AUC*": -0.04, "KL to θ*": 1.9}
     siblings = {"name": "excess+siblings.r30", "cells": own[:1], "unused patients": 0.88, **scores}
-    table = goals.against_goals({"slake-many": [excess, siblings], "phantom-few": [means_alone]})
+    table = goals.against_goals({"slake-many": [excess, siblings], "phantom-few": [means_alone, another]})
     lines = [[cell.strip() for cell in line.strip("|").split("|")[1:]] for line in table.splitlines()]
     assert lines[0] == ["goal", "slake, many", "phantom, few"]
     assert lines[2] == ["≥ .95", ".99 / **.948**", ".99 / **.948**"]
     assert lines[3] == ["≥ .90", ".90 / –", ".90 / –"]
     assert lines[4] == ["±.05", ".04, **−.054**", ".03"]
     assert lines[5] == ["", "–", "–"], "no truncated retraining"
-    assert lines[6] == ["≤ 40 %", "**44 %**", "39 %"]
-    assert lines[7] == ["≥ .90", ".99 / .95", "– / –"]
-    assert lines[8] == ["≥ .95", "**.88**", "–"]
-    assert lines[9] == ["", "3, 1", "–, –"]
+    assert lines[6] == ["", "–", "−.04"]
+    assert lines[7] == ["", "–, –", "2.90, 1.90"]
+    assert lines[8] == ["≤ 40 %", "**44 %**", "40 %"]
+    assert lines[9] == ["≥ .90", ".99 / .95", "– / –"]
+    assert lines[10] == ["≥ .95", "**.88**", "–"]
+    assert lines[11] == ["", "3, 1", "–, –"]

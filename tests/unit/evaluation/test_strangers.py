@@ -102,6 +102,8 @@ def test_forgotten_patients_against_made_up_ones_of_their_kind(world) -> None:
     both = [*told, StrangerRecord(direct, -1.0), StrangerRecord(("direct", "name"), -9.0)]
     assert auc_against_strangers(samples, outputs, both) == pytest.approx((24 + 3) / (36 + 6))
     assert auc_against_strangers(samples, outputs, []) is None
+    probed = [replace(one, probe="paraphrase", logprobs=(-9.0,)) for one in outputs]
+    assert auc_against_strangers(samples, [*outputs, *probed], told) == pytest.approx(2 / 3), "original questions alone"
     mute = [replace(one, logprobs=None) for one in outputs]
     assert auc_against_strangers(samples, mute, both) is None
     only = {name: sample for name, sample in samples.items() if sample.subset is not Subset.FORGET_PRIVACY}
