@@ -124,7 +124,6 @@ def tuning_recipe(recipe: Recipe, trials: Sequence[Trial]) -> Recipe:
     raw = recipe.to_dict()
     raw["methods"] = methods
     raw["evaluate"] = {**raw["evaluate"], "part": "validation", "probes": "original", "bootstrap": 0}
-    raw["controls"] = {**raw["controls"], "truncated_retrain": False, "another_oracle": False}
     return Recipe.model_validate(raw)
 
 
