@@ -21,7 +21,8 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     text = f"{value:.2f}".replace("-", "−")
-    return "0" if text in ("0.00", "−0.00") else text.replace("0.", ".", 1) if abs(value) < 0.995 else text
+    whole, _, places = text.partition(".")
+    return "0" if text in ("0.00", "−0.00") else f"{whole.replace('0', '')}.{places}" if whole in ("0", "−0") else text
 
 
 def spread(row: Row, name: str) -> str:

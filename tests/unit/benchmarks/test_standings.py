@@ -189,7 +189,17 @@ def test_differences_are_bold_where_they_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(None, "–"), (0.0, "0"), (-0.001, "0"), (0.999, "1.00"), (0.25, ".25"), (-0.3, "−.30")]
+    ("value", "expected"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (-0.001, "0"),
+        (0.999, "1.00"),
+        (0.99499, ".99"),
+        (10.2, "10.20"),
+        (0.25, ".25"),
+        (-0.3, "−.30"),
+    ],
 )
 def test_numbers_have_two_places(value: float | None, expected: str) -> None:
     assert text.number(value) == expected
