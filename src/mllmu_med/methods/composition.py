@@ -55,7 +55,7 @@ class Composite:
     @property
     def source(self) -> str:
         """Of the objective and the add-ons."""
-        return ", ".join([self.objective.source, *(addon.source for addon in self.added)])
+        return ", ".join(dict.fromkeys([self.objective.source, *(addon.source for addon in self.added)]))
 
     @property
     def summary(self) -> str:

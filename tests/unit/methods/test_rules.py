@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mllmu_med.errors import UsageError
-from mllmu_med.methods import ADDONS
+from mllmu_med.methods import ADDONS, METHODS
 from mllmu_med.methods.addons.gu import GeometricUnlearning, orthonormal, without
 from mllmu_med.methods.addons.interface import GradientRule, Gradients
 from mllmu_med.methods.addons.ng_diff import NormalisedGradients
@@ -239,6 +239,12 @@ def test_rules_compose_with_objectives_and_not_with_each_other(rule: GradientRul
     assert made.loss(batch()).total.item() == NPO().loss(batch()).total.item()
     with pytest.raises(UsageError, match="two gradient rules"):
         Composite(NPO(), (rule, SharpnessAware()))
+
+
+def test_a_composition_names_the_source_of_each_part_once() -> None:
+    assert Composite(NPO(), (SharpnessAware(),)).source == f"{NPO.source}, {SharpnessAware.source}"
+    ours = METHODS.get("correct")(), ADDONS.get("siblings")()
+    assert Composite(ours[0], ours[1:]).source == "ours"
 
 
 def test_gu_is_refused_where_nothing_is_retained_before_any_model_is_loaded() -> None:
