@@ -47,7 +47,7 @@ REGIMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """``few`` patients go and many stay, as the recipes have it; ``many`` go and few stay."""
 
 BUDGET = ("unlearn.steps=200", "unlearn.forget_batch=12", "unlearn.retain_batch=20", "unlearn.siblings=200")
-"""Answers that every method sees: 200 steps of 12 + 20, a third of the oracle's."""
+"""Answers that every method sees: 200 steps of 12 + 20, a quarter of the oracle's and with corrections a third."""
 FLOOR = "controls.another_oracle=true"
 """How far two oracles are apart stands in every table."""
 WITH_SIBLINGS: Mapping[str, int] = {"retain_batch": 8, "sibling_batch": 12}
