@@ -33,23 +33,37 @@ from benchmarks.contests.text import NO_DATA, less, pairs, summary, whole, with_
 from benchmarks.speed import tables
 from benchmarks.speed.pictures import dots, lines, points
 from mllmu_med import api
-from mllmu_med.evaluation.comparing.pairs import Difference, corrected
+from mllmu_med.evaluation.comparing.pairs import Difference, corrected, with_p
 
 COMPARED = ("privacy", "incorrectness", "membership_auc")
 
 
-def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[Difference]:
-    """Paired differences between our row and every other method with the same share, corrected together; each over the
-    cells that have both."""
+def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[tuple[int, Difference]]:
+    """Paired differences between our row and every other method with the same share, θ0 by θ0; each over the cells that
+    have both.
+
+    The seeds on a θ0 have the same patients. Over two θ0s together they would look like six draws of patients, and two
+    are too few to say anything of a third. Asked is whether the two methods differ on each θ0 at hand: the p of that is
+    the largest of its p-values (an intersection-union test), and these are what Holm's correction is over.
+    """
     share = ours.rpartition(".")[2]
     ran = {row["name"]: {(cell["theta0"], cell["seed"]) for cell in row["cells"]} for row in rows}
-    found: list[Difference] = []
+    found: list[tuple[int, Difference]] = []
     for row in rows:
+        if not row["name"].endswith(f".{share}") or row["name"] == ours:
+            continue
         both = ran.get(ours, set()) & ran[row["name"]]
-        if both and row["name"].endswith(f".{share}") and row["name"] != ours:
-            runs = ",".join(str(cell.folder.resolve()) for cell in cells if cell[:2] in both)
-            found += api.compare([f"{runs}:{ours}", f"{runs}:{row['name']}"], metrics=list(COMPARED))["differences"]
-    return corrected(found)
+        for theta0 in sorted({theta0 for theta0, _ in both}):
+            runs = ",".join(str(cell.folder.resolve()) for cell in cells if cell[:2] in both and cell.theta0 == theta0)
+            one = api.compare([f"{runs}:{ours}", f"{runs}:{row['name']}"], metrics=list(COMPARED))["differences"]
+            found += [(theta0, difference) for difference in one]
+    largest: dict[tuple[str, str], Difference] = {}
+    for _, one in found:
+        key = one["b"], one["quantity"]
+        if key not in largest or one["p"] is None or (largest[key]["p"] or 0.0) < one["p"]:
+            largest[key] = one
+    p_holm = {(one["b"], one["quantity"]): one["p_holm"] for one in corrected([*largest.values()])}
+    return [(theta0, with_p(one, p_holm[one["b"], one["quantity"]])) for theta0, one in found]
 
 
 def _apart(row: Row) -> float | None:

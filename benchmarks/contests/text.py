@@ -109,14 +109,24 @@ def _in_brief(row: Row, *, unused: bool) -> str:
     return " / ".join([*(number(row[name]) for name in UES), *kept, number(row[AUC])])
 
 
-def pairs(found: Sequence[Difference], ours: str) -> str:
-    """The differences as a table: ours minus theirs, with 95 % intervals; bold where they are told apart."""
-    by_other: dict[str, dict[str, str]] = {}
-    for one in found:
+def pairs(found: Sequence[tuple[int, Difference]], ours: str) -> str:
+    """The differences as a table: ours minus theirs, with 95 % intervals, θ0 by θ0; bold where they are told apart on
+    each of them, in the same direction."""
+    cells: dict[tuple[str, str], list[Difference]] = {}
+    for _, one in sorted(found, key=lambda entry: entry[0]):
         if one["difference"] is not None:
-            interval = "" if one["low"] is None else f" ({number(one['low'])} to {number(one['high'])})"
-            text = f"{number(one['difference'])}{interval}"
-            entry = by_other.setdefault(one["b"], {"name": f"`{one['b'].rpartition('.')[0]}`"})
-            entry[one["quantity"]] = f"**{text}**" if one["told_apart"] else text
+            cells.setdefault((one["b"], one["quantity"]), []).append(one)
+    by_other: dict[str, dict[str, str]] = {}
+    for (other, quantity), own in cells.items():
+        text = ", ".join(_difference(one) for one in own)
+        signs = {(one["difference"] or 0) > 0 for one in own}
+        apart = all(one["told_apart"] for one in own) and len(signs) == 1
+        entry = by_other.setdefault(other, {"name": f"`{other.rpartition('.')[0]}`"})
+        entry[quantity] = f"**{text}**" if apart else text
     titles = {"name": f"`{ours.rpartition('.')[0]}` minus", "privacy": "privacy", "incorrectness": "facts"}
     return markdown(list(by_other.values()), {**titles, "membership_auc": "membership AUC"})
+
+
+def _difference(one: Difference) -> str:
+    interval = "" if one["low"] is None else f" ({number(one['low'])} to {number(one['high'])})"
+    return f"{number(one['difference'])}{interval}"

@@ -35,7 +35,7 @@ def _print_pair(differences: list[Difference]) -> None:
     first = differences[0]
     columns = ["", first["a"], first["b"], "difference", "95 % interval", "p (Holm)"]
     several, power = first["seeds"] > 1, first["power"]
-    columns += ["between seeds"] if several else []
+    columns += [f"between {first['test'].rpartition(' ')[2]}"] if several else []
     columns += [f"power for {power['difference']:g}", "clusters", "needed"] if power else []
     rows = []
     for one in differences:

@@ -180,12 +180,39 @@ def test_a_pair_is_compared_in_the_runs_that_have_both(monkeypatch: pytest.Monke
 
 
 def test_differences_are_bold_where_they_are_told_apart() -> None:
-    found: Any = [
-        {"quantity": name, "b": "npo.r30", "difference": value, "low": low, "high": 0.4, "told_apart": apart}
-        for name, value, low, apart in (("privacy", 0.25, 0.1, True), ("membership_auc", -0.5, None, False))
-    ]
-    last = text.pairs(found, "excess.r30").splitlines()[-1]
+    def one(name: str, value: float, low: float | None, high: float, apart: bool) -> Any:
+        return {"quantity": name, "b": "npo.r30", "difference": value, "low": low, "high": high, "told_apart": apart}
+
+    first = [(0, one("privacy", 0.25, 0.1, 0.4, True)), (0, one("membership_auc", -0.5, None, 0.4, False))]
+    last = text.pairs(first, "excess.r30").splitlines()[-1]
     assert last == "| `npo` | **.25 (.10 to .40)** | – | −.50 |"
+    for second, shown in (
+        (one("privacy", 0.1, 0.05, 0.2, True), "**.25 (.10 to .40), .10 (.05 to .20)**"),
+        (one("privacy", 0.1, -0.05, 0.2, False), ".25 (.10 to .40), .10 (−.05 to .20)"),
+        (one("privacy", -0.1, -0.2, -0.05, True), ".25 (.10 to .40), −.10 (−.20 to −.05)"),
+    ):
+        last = text.pairs([(1, second), *first], "excess.r30").splitlines()[-1]
+        assert last == f"| `npo` | {shown} | – | −.50 |", "bold where both θ0s say so, in the same direction"
+
+
+def test_the_p_of_several_theta0s_is_the_largest_and_these_are_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two others, two θ0s: largest .01 and .03, so Holm's are .02 and .03; over all four it would be more."""
+    p = {("0", "npo"): 0.01, ("1", "npo"): 0.004, ("0", "idk"): 0.02, ("1", "idk"): 0.03}
+
+    def compare(runs: list[str], metrics: list[str]) -> dict[str, Any]:
+        (_, _), (folder, name) = (run.rsplit(":", 1) for run in runs)
+        one = {"quantity": "privacy", "a": "ours.r30", "b": name, "low": 0.1, "high": 0.3, "value_a": 0.9,
+               "value_b": 0.7, "difference": 0.2, "p": p[folder[-1], name.split(".")[0]]}  # fmt: skip
+        return {"differences": [one]}
+
+    monkeypatch.setattr(standings.api, "compare", compare)
+    rows = [{"name": f"{n}.r30", "cells": [{"theta0": t, "seed": 0} for t in (0, 1)]} for n in ("ours", "npo", "idk")]
+    found = standings.differences(rows, [Cell(t, 0, Path(f"/runs/{t}")) for t in (0, 1)], "ours.r30")
+    told = {(theta0, one["b"]): (one["p_holm"], one["told_apart"]) for theta0, one in found}
+    assert told == {
+        (0, "npo.r30"): (0.02, True), (1, "npo.r30"): (0.02, True),
+        (0, "idk.r30"): (0.03, True), (1, "idk.r30"): (0.03, True),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

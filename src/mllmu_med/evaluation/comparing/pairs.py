@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-SEEDS = "t over seeds"
+SEEDS, BENCHMARKS = "t over seeds", "t over benchmarks"
 DRAWS = 4999
 """Tosses of the sign-flip test: p-values down to 1 / 5000."""
 
@@ -60,9 +60,11 @@ class Difference(TypedDict):
         low, high: 95 % interval of the difference.
         p, p_holm: two-sided, as it is and corrected within the family: all scores, or all other quantities, compared in
             the same call.
-        test: ``sign-flip``, ``bootstrap`` or ``t over seeds``.
+        test: ``sign-flip``, ``bootstrap``, ``t over seeds`` or, where several seeds stand on some of several
+            benchmarks, ``t over benchmarks``.
         paired: whether both rows were asked the same samples.
-        seeds: how many runs stand on either side; ``between_seeds`` is their standard deviation where several do.
+        seeds: how many runs stand on either side; ``between_seeds``, where several do, is the standard deviation of
+            what ``test`` goes over.
         told_apart: ``p_holm`` is below 0.05 **and** the interval leaves out 0; None where one of them is missing. Two
             demands because they ask different things: the sign-flip test whether it matters at all which method was
             used, the interval how large the difference is. Methods that fail on different patients can differ in the
@@ -137,14 +139,15 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
     for scores in (True, False):
         family = [place for place, one in enumerate(differences) if (one["quantity"] in SCORES) is scores]
         adjusted |= dict(zip(family, holm([differences[place]["p"] for place in family]), strict=True))
-    found = []
-    for place, one in enumerate(differences):
-        p = adjusted[place]
-        whole = one.copy()
-        whole["p_holm"], whole["told_apart"] = p, _told_apart(p, one["low"], one["high"])
-        whole["sentence"] = sentence(whole)
-        found.append(whole)
-    return found
+    return [with_p(one, adjusted[place]) for place, one in enumerate(differences)]
+
+
+def with_p(one: Difference, p_holm: float | None) -> Difference:
+    """The difference with this corrected p-value, and what follows from it."""
+    whole = one.copy()
+    whole["p_holm"], whole["told_apart"] = p_holm, _told_apart(p_holm, one["low"], one["high"])
+    whole["sentence"] = sentence(whole)
+    return whole
 
 
 def _told_apart(p: float | None, low: float | None, high: float | None) -> bool | None:
@@ -225,17 +228,42 @@ def _power(difference: float, drawn: FloatArray, clusters: int) -> Power:
 
 
 def _over_seeds(pairs: Sequence[_Pair], names: Sequence[str]) -> list[Difference]:
-    shared = all(can_be_paired(pairs[0].one, side) for pair in pairs for side in (pair.one, pair.other))
+    import numpy as np
+
+    groups = _by_benchmark(pairs)
+    # Seeds on one benchmark are no further benchmarks: their patients are the same, so each benchmark speaks once.
+    units = groups if len(groups) > 1 else [[pair] for pair in pairs]
+    test = SEEDS if len(units) == len(pairs) else BENCHMARKS
     found = []
     for name in names:
         over = over_seeds(
-            [pair.difference(name) for pair in pairs], [pair.drawn[name] for pair in pairs],
-            shared=shared, clusters=pairs[0].clusters(name),
+            [_mean([pair.difference(name) for pair in unit]) for unit in units],
+            [np.mean([pair.drawn[name] for pair in unit], axis=0) for unit in units],
+            shared=len(groups) == 1, clusters=pairs[0].clusters(name),
         )  # fmt: skip
-        means = tuple(sum(pair.values[name][side] for pair in pairs) / len(pairs) for side in (0, 1))
+        first, second = (_mean([_mean([pair.values[name][k] for pair in unit]) for unit in units]) for k in (0, 1))
         ends = (math.nan, math.nan) if over is None else (over.low, over.high)
-        found.append(_row(pairs[0], name, (means[0], means[1]), ends, _p(over), SEEDS, len(pairs), over, None))
+        found.append(_row(pairs[0], name, (first, second), ends, _p(over), test, len(pairs), over, None))
     return found
+
+
+def _by_benchmark(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
+    groups: list[list[_Pair]] = []
+    for pair in pairs:
+        same = (
+            group
+            for group in groups
+            if can_be_paired(group[0].one, pair.one) and can_be_paired(group[0].other, pair.other)
+        )
+        if (group := next(same, None)) is None:
+            groups.append([pair])
+        else:
+            group.append(pair)
+    return groups
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _p(over: OverSeeds | None) -> float | None:
@@ -260,8 +288,8 @@ def _row(
         "value_a": optional(values[0]),
         "value_b": optional(values[1]),
         "difference": optional(values[0] - values[1]),
-        "low": optional(max(-1.0, ends[0])),
-        "high": optional(min(1.0, ends[1])),
+        "low": None if math.isnan(ends[0]) else optional(max(-1.0, ends[0])),
+        "high": None if math.isnan(ends[1]) else optional(min(1.0, ends[1])),
         "p": p,
         "p_holm": None,
         "test": test,

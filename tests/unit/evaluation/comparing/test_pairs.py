@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random as python_random
 
 import numpy as np
@@ -154,6 +155,42 @@ def test_several_seeds_are_not_pooled(make_plain) -> None:
     assert difference["p"] == pytest.approx(0.0742, abs=1e-3)  # t = 0.2 / (0.1/√3) with 2 degrees of freedom
     with pytest.raises(UsageError, match="same number"):
         compare_sides(one, other[:2], [UTILITY], seed=0)
+
+
+def test_seeds_on_one_benchmark_are_no_further_benchmarks(make_plain) -> None:
+    """Benchmark one says .1 and .3, so .2; two says .5: t = .35 / (.2121 / √2) with 1 degree of freedom, not 2."""
+    patients = np.random.default_rng(0).random(20)
+    shifts = (("one", 0.1), ("two", 0.5), ("one", 0.3))
+    one = [make_plain(patients + shift, "x", benchmark) for benchmark, shift in shifts]
+    other = [make_plain(patients, "y", benchmark) for benchmark, _ in shifts]
+    (difference,) = compare_sides(one, other, [UTILITY], seed=0, bootstrap=100)
+    assert (difference["seeds"], difference["test"]) == (3, "t over benchmarks")
+    assert difference["difference"] == pytest.approx(0.35)
+    assert difference["value_a"] - difference["value_b"] == pytest.approx(0.35, abs=1e-6)
+    assert difference["between_seeds"] == pytest.approx(0.3 / math.sqrt(2))
+    assert difference["p"] == pytest.approx(0.2578, abs=1e-3)
+
+
+def test_the_interval_over_benchmarks_with_several_seeds_each_covers(make_plain) -> None:
+    """Four benchmarks of 20 patients, three seeds on each: patients, what is learnt once a benchmark, and seeds."""
+    random, covered = np.random.default_rng(5), 0
+    for repetition in range(100):
+        one, other = [], []
+        for benchmark in "abcd":
+            patients = random.normal(0, 0.2, 20) + random.normal(0, 0.05)
+            for _ in range(3):
+                one.append(make_plain(patients + random.normal(0, 0.02), "x", benchmark))
+                other.append(make_plain(np.zeros(20), "y", benchmark))
+        (difference,) = compare_sides(one, other, [UTILITY], seed=repetition, bootstrap=100)
+        covered += difference["low"] <= 0 <= difference["high"]
+    assert 90 <= covered <= 100
+
+
+def test_an_interval_that_is_not_known_is_none(make_plain) -> None:
+    one, other = (make_plain([math.nan] * 5, name) for name in "xy")
+    for sides in (([one], [other]), ([one] * 2, [other] * 2)):
+        (difference,) = compare_sides(*sides, [UTILITY], seed=0, bootstrap=10, draws=9)
+        assert (difference["difference"], difference["low"], difference["high"]) == (None, None, None)
 
 
 def test_no_order_matters(world) -> None:
