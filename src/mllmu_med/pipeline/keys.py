@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
     from mllmu_med.recipe.metaeval_settings import Pool
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever equal recipes would give other bytes than before."""
 _ASKS = 2
 """The same for evaluations alone: raised whenever a model is asked more, or otherwise, than before."""
@@ -135,7 +135,8 @@ class Keys:
         """Base and the methods' budget; how the methods' requests follow each other does not matter to it."""
         unlearn = {**self.recipe.unlearn.model_dump(mode="json"), "requests": 1}
         rate = self.recipe.learn.original.learning_rate
-        return self._key("truncated_retrain", parent=self.base, unlearn=unlearn, learning_rate=rate)
+        data = {} if self.recipe.learn.oracle.corrected else {"corrected": False}
+        return self._key("truncated_retrain", parent=self.base, unlearn=unlearn, learning_rate=rate, **data)
 
     def shuffled(self) -> str:
         """θ0; the order is drawn by the seed."""

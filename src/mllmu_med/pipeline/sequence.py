@@ -56,6 +56,11 @@ class RequestWorkshop(Workshop):
         return {sample.id for own in self.requests[: self.step.number] for sample in own}
 
     @property
+    def earlier(self) -> list[Sample]:
+        """What the requests before this one have forgotten."""
+        return [sample for own in self.requests[: self.step.number - 1] for sample in own]
+
+    @property
     def benchmark(self) -> Any:
         """The run's benchmark."""
         return self._whole.benchmark

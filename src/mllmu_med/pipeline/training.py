@@ -160,7 +160,7 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
     recipe = workshop.recipe
     vlm = workshop.load(workshop.output / "models" / "base")
     counts = workshop.trainable(vlm)
-    samples = training_set(workshop.samples, TrainingSet.ORACLE_FIX)
+    samples = training_set(workshop.samples, oracle_set(recipe))
     strata: dict[str, list[int]] = {}
     questions: list[Question] = []
     for sample in samples:
@@ -202,7 +202,8 @@ def make_method_model(workshop: RequestWorkshop, settings: MethodSettings, key: 
         loop = loop_settings(settings, settings.steps, log_every=5)
         taken = workshop.taken() if isinstance(method.rule, Orthogonal) else None
         teacher = _teacher(workshop, method, settings, key, folder)
-        return _unlearn(workshop, method, settings, loop, workshop.step.name, key, folder, taken, teacher)
+        before = workshop.earlier
+        return _unlearn(workshop, method, settings, loop, workshop.step.name, key, folder, taken, teacher, before)
     if isinstance(method, Edit):
         from mllmu_med.pipeline.editing import make_edited
 
@@ -249,6 +250,7 @@ def _unlearn(
     folder: Path,
     taken: Mapping[str, Tensor] | None = None,
     teacher: Taught | None = None,
+    earlier: Sequence[Sample] = (),
 ) -> Facts:
     vlm = workshop.load(workshop.output / "models" / workshop.start)
     counts = workshop.trainable(vlm)
@@ -263,7 +265,7 @@ def _unlearn(
         vlm, method, workshop.subset(*FORGET), workshop.subset(Subset.RETAIN), loop, feeding_of(settings),
         seed=workshop.seed, title=f"unlearn: {name}", checkpoints=checkpoints(workshop, name, key), budget=budget,
         validation=validation_questions(workshop, settings.retain_share) if budget else (), taken=taken,
-        teacher=None if teacher is None else teacher.outputs, stop=stop,
+        teacher=None if teacher is None else teacher.outputs, stop=stop, earlier=earlier,
     )  # fmt: skip
     save_trained(vlm, folder, workshop.start)
     answers = log.steps * loop.accumulation * answers_per_step(method, settings)

@@ -22,10 +22,11 @@ import yaml
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import read_manifest, write_json
 from mllmu_med.pipeline.lanes import run_stages
+from mllmu_med.pipeline.requests import steps_of
 from mllmu_med.pipeline.running import default_jobs, drop_checkpoint
 from mllmu_med.pipeline.stage import Stage, StagePlan
 from mllmu_med.pipeline.stages import all_stages
-from mllmu_med.recipe import MethodSettings, Recipe, UnlearnSettings
+from mllmu_med.recipe import MethodSettings, Recipe, UnlearnSettings, make_method
 from mllmu_med.seeding import permutation
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def trials_of(settings: MethodSettings, count: int, seed: int) -> list[Trial]:
     names = sorted(grid)
     points = [dict(zip(names, values, strict=True)) for values in itertools.product(*(grid[name] for name in names))]
     left = [points[index] for index in permutation(len(points), seed, "tuning", settings.name)]
-    left = [point for point in left if _changed(own, point) != own]
+    left = [point for point in left if _effect(_changed(own, point)) != _effect(own)]
     tried = Counter((name, value) for name in names for value in grid[name] if _changed(own, {name: value}) == own)
     trials = [Trial(settings.row, 0, {})]
     while left and len(trials) < count:
@@ -117,6 +118,13 @@ def _changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
     return made
 
 
+def _effect(block: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What a method's block comes to: the method with all its numbers, written or its defaults, and the rest."""
+    written = ("parameters", "retain_weight")
+    rest = {name: value for name, value in block.items() if name not in written}
+    return make_method(MethodSettings.model_validate(block)), rest
+
+
 def tuning_recipe(recipe: Recipe, trials: Sequence[Trial]) -> Recipe:
     """The recipe whose methods are the trials, asked the validation part only."""
     own = {method.row: _written(method) for method in recipe.methods}
@@ -133,8 +141,6 @@ def plan_trials(recipe: Recipe, count: int) -> list[Trial]:
     Raises:
         UsageError: a method has nothing to tune.
     """
-    from mllmu_med.recipe import make_method
-
     trials: list[Trial] = []
     for method in recipe.methods:
         make_method(method)  # a fault in its settings is told before anything is trained
@@ -148,7 +154,8 @@ def plan_trials(recipe: Recipe, count: int) -> list[Trial]:
 def _stages(recipe: Recipe, folder: Path) -> list[Stage]:
     """What tuning carries out: no oracle, no control, no report."""
     rows = [method.row for method in recipe.methods]
-    wanted = {"benchmark", "base", "theta0", *rows, "evaluate theta0", *(f"evaluate {row}" for row in rows)}
+    steps = [step.name for method in recipe.methods for step in steps_of(method)]  # the rows, and the requests before
+    wanted = {"benchmark", "base", "theta0", *steps, "evaluate theta0", *(f"evaluate {row}" for row in rows)}
     return [stage for stage in all_stages(recipe, folder) if stage.name in wanted]
 
 

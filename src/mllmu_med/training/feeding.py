@@ -175,12 +175,13 @@ def pair_questions(
     settings: UnlearnSettings,
     seed: int,
     rephrasings: bool | None = None,
+    earlier: Sequence[Sample] = (),
 ) -> Pairs:
     """Turn samples into the questions that the method's needs ask for, while the model still is θ0.
 
     Forget records carry span weights. Refusals, normal answers and alternates are *labels of their own*: their tokens,
     not the true answer's, are what the loss sees (a public port returns the true answer here). ``rephrasings``: as
-    :func:`asked_in_training` takes it.
+    :func:`asked_in_training` takes it. ``earlier``: what requests before this one have forgotten.
     """
     pairs = Pairs()
     asked = forget_questions(vlm, forget, settings, rephrasings)
@@ -219,7 +220,7 @@ def pair_questions(
         raise UsageError("no anchors: they need forget records with an image, and general or sibling retain records "
                          "with one, to which θ0's answers hold nothing to be forgotten")  # fmt: skip
     if Needs.SIBLINGS in needs:
-        pairs.siblings = sibling_questions(vlm, forget, retain, settings.siblings, seed)
+        pairs.siblings = sibling_questions(vlm, forget, retain, settings.siblings, seed, earlier)
     kept: dict[str, list[Question]] = {}
     for sample in retain if Needs.RETAIN in needs else ():
         for wording in (sample.question, *sample.phrasings):

@@ -33,7 +33,12 @@ _ANSWERED: BoundedMemory[str, list[str]] = BoundedMemory(1 << 22)
 
 
 def sibling_questions(
-    vlm: VisionLanguageModel, forget: Sequence[Sample], retain: Sequence[Sample], count: int, seed: int
+    vlm: VisionLanguageModel,
+    forget: Sequence[Sample],
+    retain: Sequence[Sample],
+    count: int,
+    seed: int,
+    earlier: Sequence[Sample] = (),
 ) -> list[list[Question]]:
     """Anchors by stratum, none empty. Whole answers count: none has weights. ``vlm`` still is θ0.
 
@@ -53,6 +58,7 @@ def sibling_questions(
         forget: all samples to be forgotten.
         retain: the usable retain samples, possibly none.
         count: made-up patients; at least 1.
+        earlier: samples that earlier requests have forgotten. No anchor tells a value of theirs either.
 
     Raises:
         UsageError: nothing can be made.
@@ -63,7 +69,8 @@ def sibling_questions(
     beside = other_facts_asked(forget, _images_of_nobody(forget, retain), max(count, about_images), seed)
     prompts = [Prompt(sample.image_id, wording) for sample, wording in asked]
     prompts += [Prompt(one.image, one.question) for one in beside]
-    said = _said(vlm, forget, prompts)
+    gone = [*forget, *earlier]
+    said = _said(vlm, gone, prompts)
     patients = [
         Question(sample.image_id, wording, answer)
         for sample, wording in asked
@@ -77,7 +84,7 @@ def sibling_questions(
         if (text := said[one.image, one.question]) and not any(_gives(text, w) for w in _wrong_answers(one, forget))
     ]
     by_name = sorted(_asked_on(asked, said))
-    told = _said(vlm, forget, [Prompt(None, question) for question in by_name])
+    told = _said(vlm, gone, [Prompt(None, question) for question in by_name])
     strata = [
         [q for q in patients if q.image is not None],
         [q for q in patients if q.image is None],

@@ -68,6 +68,7 @@ def unlearn(
     teacher: TeacherOutputs | None = None,
     stop: StopSettings | None = None,
     watches: Sequence[Watch] = (),
+    earlier: Sequence[Sample] = (),
 ) -> TrainingLog:
     """Unlearn the forget samples in place.
 
@@ -90,6 +91,7 @@ def unlearn(
             ``settings.teacher`` is ``base`` and the method, or ``stop``, needs them.
         stop: ends the training once nothing is left to forget.
         watches: further measurements, at entries of the curve; they are made first.
+        earlier: samples that earlier requests have forgotten: made-up patients hold nothing of theirs.
 
     Raises:
         UsageError: the method cannot work on these weights or data; the message says why.
@@ -122,7 +124,7 @@ def unlearn(
             return torch.autocast(vlm.device.type, torch.bfloat16, enabled=half)
 
         with autocast():  # θ0 and θ are computed alike
-            pairs = pair_questions(vlm, forget, retain, needs, settings, seed, method.objective.rephrasings)
+            pairs = pair_questions(vlm, forget, retain, needs, settings, seed, method.objective.rephrasings, earlier)
             feeder = Feeder(pairs, settings, seed)
             references = make_references(vlm, method, pairs, feeder, loop, settings, parameters, seed)
             if Needs.TEACHER in needs:
@@ -173,7 +175,7 @@ def unlearn(
             cost=Counter(vlm, recomputed=loop.gradient_checkpointing),
         )  # fmt: skip
         if left is not None and log.curve:
-            if stop is None:
+            if stop is None or budget is not None:  # a budget may have brought earlier weights back
                 log.curve[-1] |= left.look(log.steps).numbers
             tell_what_is_left(title, log.curve[-1], log.steps, stop)
         if method.rule is not None and log.curve:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import stopping
 from benchmarks.stopping import by_limit, by_rule, by_run, done, watched
 from tests.unit.pipeline.conftest import tiny
 
@@ -21,6 +24,32 @@ def test_both_ways_of_looking_are_measured_at_the_same_steps(tmp_path: Path, mon
         assert 0 <= row["auc"] <= 1
         assert 0 <= row["auc, held out"] <= 1
     assert found["rate"] == recipe.methods[0].learning_rate
+
+
+def test_runs_of_another_recipe_are_neither_taken_nor_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+
+    def watch(recipe: Any, folder: Path, every: int) -> dict[str, Any]:
+        made.append(f"{recipe.source.arguments['images']} {every} {recipe.seed}")
+        rate = recipe.methods[0].learning_rate
+        return {"method": "excess", "seed": recipe.seed, "rate": rate, "rows": ROWS, "oracle's AUC": 0.5}
+
+    def command(images: int, *more: str) -> int:
+        arguments = ["phantom", f"source.images={images}", "--seeds", "0", "1", "--rates", "1e-3", "-o", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", ["stopping.py", *arguments, *more])
+        stopping.main()
+        return capsys.readouterr().out.count("| `excess` |")
+
+    monkeypatch.setattr(stopping, "watched", watch)
+    assert [command(40), command(50), command(40), command(40, "--every", "5")] == [2, 2, 2, 2]
+    assert made == ["40 10 0", "40 10 1", "50 10 0", "50 10 1", "40 5 0", "40 5 1"]
+
+
+def test_an_auc_of_nothing_is_one() -> None:
+    assert stopping._auc(0.0) == 0.0
+    assert stopping._auc(None) == 0.5
 
 
 ROWS = [

@@ -16,6 +16,7 @@ from mllmu_med.methods import METHODS
 from mllmu_med.methods.objectives.ascent import GradientAscent
 from mllmu_med.models.store import load_trained
 from mllmu_med.pipeline import training
+from mllmu_med.pipeline.keys import Keys
 from mllmu_med.pipeline.training import answers_per_step, make_base, parent_of_base
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe, UnlearnSettings
@@ -152,6 +153,18 @@ def test_truncated_retraining_goes_on_from_the_base_with_what_the_oracle_learns(
     assert (seen["loop"].steps, seen["loop"].learning_rate, seen["size"]) == (5, 0.004, 16)
     kept = {s.answer for s in samples if s.subset is Subset.RETAIN and s.patient_id is not None}
     assert sum(question.answer in kept for question in seen["questions"]) > 0.2 * len(seen["questions"])
+
+
+def test_truncated_retraining_learns_no_truth_that_its_oracle_was_not_told(
+    given: Callable[..., Seen], finished: Path
+) -> None:
+    seen = given("truncated_retrain", "learn.oracle.corrected=false")
+    samples = Workshop(tiny(), finished).samples
+    told = answers(seen)
+    assert told <= {(s.image_id, s.answer) for s in training_set(samples, TrainingSet.ORACLE_DROP)}
+    assert told
+    plain, dropped = (Keys(tiny(*other)) for other in ((), ("learn.oracle.corrected=false",)))
+    assert plain.truncated_retrain() != dropped.truncated_retrain()
 
 
 def test_no_model_ever_sees_test_or_holdout_records(given: Callable[..., Seen], finished: Path) -> None:

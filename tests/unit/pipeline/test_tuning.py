@@ -18,7 +18,16 @@ from mllmu_med.evaluation.strangers import strangers_error
 from mllmu_med.evaluation.validation import validation_score
 from mllmu_med.folders import read_json
 from mllmu_med.pipeline.strangers import read_strangers
-from mllmu_med.pipeline.tuning import best_of, grid_of, plan_trials, plan_tuning, trials_of, tuning_recipe
+from mllmu_med.pipeline.tuning import (
+    _changed,
+    _stages,
+    best_of,
+    grid_of,
+    plan_trials,
+    plan_tuning,
+    trials_of,
+    tuning_recipe,
+)
 from mllmu_med.recipe import Recipe, load_recipe
 from tests.unit.evaluation.conftest import ordinary, patient
 
@@ -36,11 +45,11 @@ def grid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("grid")
 def test_the_first_trial_is_the_recipes_and_all_differ() -> None:
-    [method] = loaded("methods=[npo]").methods
+    [method] = loaded("methods=[npo+gu]").methods
     trials = trials_of(method, 8, 0)
     assert len(trials) == 8
     assert trials[0].changes == {}
-    assert [trial.row for trial in trials] == [f"npo.trial-{i}" for i in range(8)]
+    assert [trial.row for trial in trials] == [f"npo+gu.trial-{i}" for i in range(8)]
     points = [tuple(sorted(trial.changes.items())) for trial in trials]
     assert len(set(points)) == 8
     assert all(trial.changes.keys() == GRID.keys() for trial in trials[1:])
@@ -48,7 +57,7 @@ def test_the_first_trial_is_the_recipes_and_all_differ() -> None:
 
 @pytest.mark.usefixtures("grid")
 def test_trials_are_a_function_of_seed_and_method() -> None:
-    [method] = loaded("methods=[npo]").methods
+    [method] = loaded("methods=[npo+gu]").methods
     assert trials_of(method, 5, 3) == trials_of(method, 5, 3)
     assert trials_of(method, 5, 3) != trials_of(method, 5, 4)
     assert trials_of(method, 5, 3) == trials_of(method, 9, 3)[:5], "more trials keep the earlier ones"
@@ -75,19 +84,40 @@ def test_a_grid_smaller_than_the_budget_is_tried_once_and_the_recipes_own_point_
     assert len(trials_of(method, 100, 0)) == 12
 
 
+def test_a_point_that_spells_out_defaults_is_the_recipes_own() -> None:
+    """Four rates, two betas; the recipe has one of the rates, and beta as the method has it."""
+    raw = loaded("methods=[npo]").to_dict()
+    raw["methods"] = [{"name": "correct", "learning_rate": 5e-4}]
+    [method] = Recipe.model_validate(raw).methods
+    drawn = [trial.changes for trial in trials_of(method, 100, 0)[1:]]
+    assert len(drawn) == 7
+    assert {"learning_rate": 5e-4, "beta": 0.1} not in drawn
+
+
+def test_trials_of_several_requests_have_a_model_after_each(tmp_path: Path) -> None:
+    recipe = load_recipe("phantom", "unlearn.requests=3", "methods=[npo]")
+    stages = _stages(tuning_recipe(recipe, plan_trials(recipe, 2)), tmp_path)
+    names = {stage.name for stage in stages}
+    assert {"npo.trial-0@1", "npo.trial-0@2", "npo.trial-0", "evaluate npo.trial-1"} <= names
+    assert {need for stage in stages for need in stage.needs} <= names, "nothing is needed that is not made"
+    assert "evaluate npo.trial-0@1" not in names
+
+
 @pytest.mark.usefixtures("grid")
 def test_changes_go_where_they_belong() -> None:
     raw = loaded("methods=[npo]").to_dict()
-    raw["methods"] = [{"name": "npo+gu", "parameters": {"gu": {"other": 1}}}]
+    raw["methods"] = [{"name": "npo+gu+siblings", "parameters": {"siblings": {"weight": 3}}}]
     recipe = Recipe.model_validate(raw)
     trials = trials_of(recipe.methods[0], 3, 0)
     changed = tuning_recipe(recipe, trials).methods
     for trial, method in zip(trials[1:], changed[1:], strict=True):
         assert method.row == trial.row
         assert method.learning_rate == trial.changes["learning_rate"]
-        gu = {"other": 1, "history": trial.changes["gu.history"]}
-        assert method.parameters == {"beta": trial.changes["beta"], "gu": gu}
-    assert changed[0].parameters == {"gu": {"other": 1}}
+        gu, siblings = {"history": trial.changes["gu.history"]}, {"weight": 3}
+        assert method.parameters == {"beta": trial.changes["beta"], "gu": gu, "siblings": siblings}
+    assert changed[0].parameters == {"siblings": {"weight": 3}}
+    block = {"parameters": {"gu": {"other": 1, "history": 4}}}
+    assert _changed(block, {"gu.history": 1}) == {"parameters": {"gu": {"other": 1, "history": 1}}}
 
 
 def test_the_test_part_is_never_asked() -> None:

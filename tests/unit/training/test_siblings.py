@@ -123,6 +123,17 @@ def test_where_theta0_tells_what_is_to_be_forgotten_it_is_not_held(
         sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
 
 
+def test_what_earlier_requests_have_forgotten_is_not_held_either(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = replace(FORGET[0], id="gone", answer="Aaltonen", spans=(replace(FORGET[0].spans[0], value="Aaltonen"),))
+    answering(lambda prompt: "Aaltonen" if prompt.image else "none", monkeypatch)
+    kept = sibling_questions(llava, FORGET, RETAIN, COUNT, seed=0)
+    left = sibling_questions(llava, FORGET, RETAIN, COUNT, 0, [gone])
+    assert any(q.answer == "Aaltonen" for stratum in kept for q in stratum)
+    assert not any(q.answer == "Aaltonen" or q.image is not None for stratum in left for q in stratum)
+
+
 def test_the_same_weights_are_asked_once(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """And other weights again; a model that may not be kept always."""
     monkeypatch.setattr(siblings, "_ANSWERED", BoundedMemory(1 << 20))

@@ -19,6 +19,7 @@ from mllmu_med.models.groups import set_trainable
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.testing.bench import fresh_model
 from mllmu_med.testing.records import FEEDING, FORGET, RETAIN
+from mllmu_med.training.budget import BudgetSettings
 from mllmu_med.training.examples import span_weights
 from mllmu_med.training.feeding import forget_questions
 from mllmu_med.training.settings import LoopSettings
@@ -177,6 +178,26 @@ def test_a_training_ends_when_nothing_is_left(vlm: VisionLanguageModel) -> None:
     assert all(entry["excess"] > 0.3 for entry in seen[:-1])
     assert seen[-1]["excess"] <= 0.3
     assert all(0 <= entry["auc"] <= 1 for entry in seen)
+
+
+@pytest.mark.parametrize("every", [2, 50])
+def test_what_is_left_is_that_of_the_weights_a_budget_gives_back(vlm: VisionLanguageModel, every: int) -> None:
+    """A budget of nothing is spent at its first measurement, and gives θ0 back, which tells what it has learnt."""
+    stop, loop = StopSettings(0.3, 0.5, every), replace(LOOP, learning_rate=2e-2)
+    validation = [Question(s.image_id, s.question, s.answer) for s in RETAIN]
+    teacher = teacher_of(vlm)
+    log = unlearn(
+        vlm, Excess(), FORGET, RETAIN, loop, FEEDING, seed=1, stop=stop, validation=validation, teacher=teacher,
+        budget=BudgetSettings(0.0, "loss", 2),
+    )  # fmt: skip
+    assert log.stopped is not None
+    assert "budget" in log.stopped
+    assert log.steps < LOOP.steps
+    fresh = fresh_model()
+    set_trainable(fresh, {"language": "full"})
+    theta0 = unlearn(fresh, Excess(), FORGET, RETAIN, replace(loop, steps=1, learning_rate=1e-12), FEEDING, seed=1)
+    left = {name: theta0.curve[-1][name] for name in Left._fields}
+    assert {name: log.curve[-1][name] for name in Left._fields} == pytest.approx(left, abs=1e-4)
 
 
 def test_measuring_changes_no_weight(vlm: VisionLanguageModel) -> None:

@@ -139,7 +139,11 @@ def _other_days(value: str, written: str, random: Random) -> Iterator[str]:
     for index in _indices(2 * _FURTHEST, random):
         away = timedelta(index - _FURTHEST + (index >= _FURTHEST))
         clock = timedelta(minutes=random.randrange(_DAY)) if "%H" in written else timedelta(0)
-        yield (day.replace(hour=0, minute=0) + away + clock).strftime(written)
+        try:
+            other = day.replace(hour=0, minute=0) + away + clock
+        except OverflowError:  # 9999-12-31 stands for an open end: no day comes after it
+            continue
+        yield other.strftime(written)
 
 
 def _with_other_words(value: str, random: Random, shared: Collection[str]) -> str | None:

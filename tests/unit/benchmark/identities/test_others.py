@@ -175,3 +175,11 @@ def test_nothing_is_filled_where_a_value_is_missing() -> None:
 def test_made_up_words_have_the_length_of_the_word(word: str, seed: int) -> None:
     made = word_like(word, Random(seed))
     assert made is None or (len(made) == len(word) and made != word)
+
+
+@pytest.mark.parametrize("value", ["9999-12-31", "31.12.9999", "99991231"])
+def test_an_open_end_has_near_days_before_it_alone(value: str) -> None:
+    """Hospital systems write the last day there is for "no end"."""
+    found = drawn("date", value, 5000)
+    assert len(found) == len(set(found)) == 1826
+    assert value not in found
