@@ -19,12 +19,16 @@ from types import FrameType
 from typing import Any
 
 from mllmu_med.cores import wait_shortly
-from mllmu_med.errors import IntegrityError, Interrupted
+from mllmu_med.errors import IntegrityError, Interrupted, UsageError
 from mllmu_med.pipeline.stage import Stage, took
 from mllmu_med.progress import Board, Event, drawing, log, send_progress
 from mllmu_med.recipe import Recipe
 
 STOPPED = "stopped; resume with the same command"
+DIED = (
+    "a worker process ended before its work did: out of memory, or killed. What is finished is kept; the same command "
+    'goes on. In a script of your own, make this call under `if __name__ == "__main__":`'
+)
 _stages: dict[str, Stage] = {}
 _at_work: list[str] = []
 
@@ -33,13 +37,18 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
     """Bring every stage up to date; with ``jobs`` > 1, up to so many at once, each after those it needs.
 
     Raises:
-        Interrupted: a stop was asked for; what was running has saved its state.
+        Interrupted: a stop was asked for, and what was running has saved its state; or a worker process is gone.
+        UsageError: called while a worker process imports the program that started it.
         Exception: the first failure of a stage, after the others that were running have ended.
     """
     if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
         for stage in stages:
             stage.ensure()
         return
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            'every worker process runs this script again: make the call under `if __name__ == "__main__":`'
+        )
     done = {stage.name for stage in stages if stage.reason() is None}
     names = {stage.name for stage in stages}
     waiting = [stage for stage in stages if stage.name not in done]
@@ -62,7 +71,8 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
                     done.add(stage.name)
                     log.info("%s: %s", stage.name, took(stage.facts()))
                 elif failure is None:
-                    failure = Interrupted(STOPPED) if stop and isinstance(error, BrokenProcessPool) else error
+                    died = isinstance(error, BrokenProcessPool)
+                    failure = Interrupted(STOPPED if stop else DIED) if died else error
     if failure is not None:
         raise failure
     if stop and waiting:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -46,6 +48,26 @@ def test_two_at_once_make_the_same_bytes_as_one_after_another(
         if stage.verb in ("build", "learn", "unlearn"):
             made = read_manifest(tmp_path / stage.folder.relative_to(finished))
             assert made["files"] == read_manifest(stage.folder)["files"], stage.name
+
+
+def test_a_script_that_calls_without_a_guard_is_told_how(tmp_path: Path) -> None:
+    """Its worker processes import it, and would start over."""
+    script = tmp_path / "study.py"
+    script.write_text(
+        "from mllmu_med import run\nfrom tests.unit.pipeline.conftest import tiny\n"
+        f"run(tiny(), {str(tmp_path / 'run')!r}, until='learn', jobs=2)\n"
+    )
+    places = {"PYTHONPATH": os.pathsep.join(sys.path), "MLLMU_MED_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, script], env={**os.environ, **places}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 1
+    assert (
+        'every worker process runs this script again: make the call under `if __name__ == "__main__":`' in done.stderr
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert "Interrupted: a worker process ended before its work did" in last
+    assert "BrokenProcessPool" not in last
 
 
 @pytest.mark.slow
