@@ -41,14 +41,17 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
         UsageError: called while a worker process imports the program that started it.
         Exception: the first failure of a stage, after the others that were running have ended.
     """
-    if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
-        for stage in stages:
-            stage.ensure()
-        return
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
             'every worker process runs this script again: make the call under `if __name__ == "__main__":`'
         )
+    if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
+        try:
+            for stage in stages:
+                stage.ensure()
+        except BrokenProcessPool as error:  # a stage may have workers of its own, for images
+            raise Interrupted(DIED) from error
+        return
     done = {stage.name for stage in stages if stage.reason() is None}
     names = {stage.name for stage in stages}
     waiting = [stage for stage in stages if stage.name not in done]

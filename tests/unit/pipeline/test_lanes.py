@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from mllmu_med.errors import Interrupted
 from mllmu_med.folders import read_json, read_manifest
 from mllmu_med.pipeline import run
+from mllmu_med.pipeline.stage import Stage
 from mllmu_med.pipeline.stages import all_stages
 from tests.unit.pipeline.conftest import tiny
 
@@ -68,6 +70,15 @@ def test_a_script_that_calls_without_a_guard_is_told_how(tmp_path: Path) -> None
     last = done.stderr.strip().splitlines()[-1]
     assert "Interrupted: a worker process ended before its work did" in last
     assert "BrokenProcessPool" not in last
+
+
+def test_a_stage_whose_own_workers_die_is_told_of_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(Stage, "ensure", die)
+    with pytest.raises(Interrupted, match="a worker process ended before its work did"):
+        run(tiny(), tmp_path, until="build", jobs=1)
 
 
 @pytest.mark.slow
