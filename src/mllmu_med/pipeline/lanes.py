@@ -49,8 +49,8 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
         try:
             for stage in stages:
                 stage.ensure()
-        except BrokenProcessPool as error:  # a stage may have workers of its own, for images
-            raise Interrupted(DIED) from error
+        except BrokenProcessPool as broken:  # a stage may have workers of its own, for images
+            raise Interrupted(DIED) from broken
         return
     done = {stage.name for stage in stages if stage.reason() is None}
     names = {stage.name for stage in stages}
