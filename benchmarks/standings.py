@@ -17,6 +17,7 @@ Written: ``table.json`` and ``table.md`` in each folder. With ``--fill`` also
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,12 +58,12 @@ def differences(rows: Sequence[Row], cells: Sequence[Cell], ours: str) -> list[t
             runs = ",".join(str(cell.folder.resolve()) for cell in cells if cell[:2] in both and cell.theta0 == theta0)
             one = api.compare([f"{runs}:{ours}", f"{runs}:{row['name']}"], metrics=list(COMPARED))["differences"]
             found += [(theta0, difference) for difference in one]
-    largest: dict[tuple[str, str], Difference] = {}
-    for _, one in found:
-        key = one["b"], one["quantity"]
-        if key not in largest or one["p"] is None or (largest[key]["p"] or 0.0) < one["p"]:
-            largest[key] = one
-    p_holm = {(one["b"], one["quantity"]): one["p_holm"] for one in corrected([*largest.values()])}
+    by_pair: dict[tuple[str, str], list[Difference]] = {}
+    for _, difference in found:
+        by_pair.setdefault((difference["b"], difference["quantity"]), []).append(difference)
+    # A p-value that is not known counts as larger than any that is: where one is missing, nothing is told of the pair.
+    largest = [max(own, key=lambda one: math.inf if one["p"] is None else one["p"]) for own in by_pair.values()]
+    p_holm = {(one["b"], one["quantity"]): one["p_holm"] for one in corrected(largest)}
     return [(theta0, with_p(one, p_holm[one["b"], one["quantity"]])) for theta0, one in found]
 
 

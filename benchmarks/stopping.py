@@ -139,14 +139,8 @@ def watched(recipe: Any, folder: Path, every: int) -> dict[str, Any]:
     questions = [Question(s.image_id, s.question, s.answer) for s in forget]
     held_out = workshop.subset(Subset.HOLDOUT)
     with tempfile.TemporaryDirectory() as place:
-        own = taught(
-            workshop,
-            settings,
-            feeding,
-            None,
-            checkpoints(workshop, "teacher", Keys(recipe).method(settings)),
-            Path(place),
-        )
+        kept = checkpoints(workshop, "teacher", Keys(recipe).method(settings))
+        own = taught(workshop, settings, feeding, None, kept, Path(place))
     vlm = workshop.load(folder / "models" / "oracle")
     oracle = model_outputs(vlm, questions)
     ideal = ExcessStop(vlm, forget, held_out, oracle, StopSettings()).measure().auc

@@ -25,6 +25,11 @@ class TrainingSet(StrEnum):
     ORACLE_DROP = "oracle_drop"
 
 
+def oracle_set(*, corrected: bool) -> TrainingSet:
+    """What an oracle is trained on: with the wrong facts corrected, or without them."""
+    return TrainingSet.ORACLE_FIX if corrected else TrainingSet.ORACLE_DROP
+
+
 def training_set(samples: Iterable[Sample], which: TrainingSet) -> list[Sample]:
     """The samples to train on, in the given order; those outside retain and forget are left out.
 

@@ -58,11 +58,7 @@ FIRST_ROWS = (
 _KNOWN_ROWS: Mapping[str, tuple[str, str, str]] = {
     ORIGINAL_ROW: ("θ0 (original)", "reference", "the model before unlearning; has learnt everything"),
     ORACLE_ROW: ("θ* (oracle)", "reference", "retrained from the base without what is to be forgotten"),
-    ANOTHER_ORACLE_ROW: (
-        "Another oracle",
-        "control",
-        "trained as the oracle, with another seed: the noise floor",
-    ),
+    ANOTHER_ORACLE_ROW: ("Another oracle", "control", "trained as the oracle, with another seed: the noise floor"),
     REFUSE_ALL_ROW: ("Refuse all", "control", "answers every question with a refusal; needs no model"),
     "collapse": ("Collapse", "control", "gradient ascent until nothing is left"),
     "truncated_retrain": ("Truncated retraining", "control", "retrained at a method's own cost"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med.benchmark.sample import Sample
-from mllmu_med.benchmark.training_sets import TrainingSet, training_set
+from mllmu_med.benchmark.training_sets import TrainingSet, oracle_set, training_set
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import MANIFEST, read_json, read_manifest, write_json
 from mllmu_med.methods.plans.interface import Plan
@@ -17,7 +17,7 @@ from mllmu_med.models.store import ADAPTER, PARENT, save_trained
 from mllmu_med.pipeline.requests import common_name, shard_name
 from mllmu_med.pipeline.sequence import RequestWorkshop, total_training
 from mllmu_med.pipeline.stage import Facts
-from mllmu_med.pipeline.training import learn_samples, oracle_set
+from mllmu_med.pipeline.training import learn_samples
 from mllmu_med.pipeline.workshop import Workshop, training_facts
 from mllmu_med.recipe import MethodSettings, StageSettings, TrainableSettings
 from mllmu_med.seeding import derive
@@ -52,7 +52,7 @@ def _make_retrained(workshop: RequestWorkshop, key: str, folder: Path) -> Facts:
         trained = read_manifest(models / "oracle")
         return {name: trained[name] for name in ("training", "questions")}
     vlm = workshop.load(models / "base")
-    which, gone = oracle_set(workshop.recipe), workshop.gone
+    which, gone = oracle_set(corrected=workshop.recipe.learn.oracle.corrected), workshop.gone
     samples = [
         learnt
         for sample in workshop.every_sample

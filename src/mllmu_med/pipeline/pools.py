@@ -37,13 +37,13 @@ CHANGES = (
 
 def make_pool_model(workshop: Workshop, pool: Pool, key: str, folder: Path) -> Facts:
     """One model of a pool."""
-    from mllmu_med.benchmark.training_sets import TrainingSet, training_set
+    from mllmu_med.benchmark.training_sets import TrainingSet, oracle_set, training_set
     from mllmu_med.models.store import save_trained
-    from mllmu_med.pipeline.training import learn_samples, oracle_set
+    from mllmu_med.pipeline.training import learn_samples
     from mllmu_med.seeding import derive
 
     recipe = workshop.recipe
-    which = TrainingSet.ORIGINAL if pool.held else oracle_set(recipe)
+    which = TrainingSet.ORIGINAL if pool.held else oracle_set(corrected=recipe.learn.oracle.corrected)
     own = recipe.learn.original if pool.held else recipe.learn.oracle
     settings = own.model_copy(update={"steps": max(1, round(own.steps * pool.steps))})
     vlm = workshop.load(workshop.output / "models" / "base")

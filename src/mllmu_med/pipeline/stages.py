@@ -114,10 +114,10 @@ def _benchmark_stage(recipe: Recipe, output: Path, keys: Keys) -> Stage:
 
 
 def _add_learning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
-    from mllmu_med.benchmark.training_sets import TrainingSet
+    from mllmu_med.benchmark.training_sets import TrainingSet, oracle_set
 
     learn = recipe.learn
-    fixed = TrainingSet.ORACLE_FIX if learn.oracle.corrected else TrainingSet.ORACLE_DROP
+    fixed = oracle_set(corrected=learn.oracle.corrected)
 
     def base(folder: Path) -> Facts:
         from mllmu_med.pipeline.training import make_base
@@ -140,8 +140,7 @@ def _add_learning(recipe: Recipe, workshop: Any, keys: Keys, add: Add) -> None:
     learnt("theta0", keys.learnt("original"), TrainingSet.ORIGINAL, learn.original, recipe.seed)
     learnt("oracle", keys.learnt("oracle"), fixed, learn.oracle, recipe.seed)
     if recipe.controls.another_oracle:
-        seed = derive(recipe.seed, ANOTHER)
-        learnt(ANOTHER, keys.another_oracle(), fixed, learn.oracle, seed)
+        learnt(ANOTHER, keys.another_oracle(), fixed, learn.oracle, derive(recipe.seed, ANOTHER))
 
 
 def _size(settings: StageSettings) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mllmu_med.benchmark.sample import Sample, Subset
-from mllmu_med.benchmark.training_sets import TrainingSet, training_set
+from mllmu_med.benchmark.training_sets import TrainingSet, oracle_set, training_set
 from mllmu_med.cores import cores
 from mllmu_med.methods.addons.orthogonal import Orthogonal, off
 from mllmu_med.methods.composition import Composite
@@ -27,7 +27,7 @@ from mllmu_med.pipeline.requests import FORGET
 from mllmu_med.pipeline.sequence import RequestWorkshop
 from mllmu_med.pipeline.stage import Facts
 from mllmu_med.pipeline.workshop import Workshop, loop_settings, training_facts
-from mllmu_med.recipe import MethodSettings, Recipe, StageSettings, UnlearnSettings, make_method
+from mllmu_med.recipe import MethodSettings, StageSettings, UnlearnSettings, make_method
 from mllmu_med.seeding import permutation
 from mllmu_med.training.backward import StepLoss
 from mllmu_med.training.budget import BudgetSettings
@@ -94,11 +94,6 @@ def embedded_model(workshop: Workshop, key: str) -> VisionLanguageModel:
     return vlm
 
 
-def oracle_set(recipe: Recipe) -> TrainingSet:
-    """What the oracle is trained on: wrong facts corrected or left out."""
-    return TrainingSet.ORACLE_FIX if recipe.learn.oracle.corrected else TrainingSet.ORACLE_DROP
-
-
 def make_learnt(
     workshop: Workshop,
     which: TrainingSet,
@@ -160,7 +155,7 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
     recipe = workshop.recipe
     vlm = workshop.load(workshop.output / "models" / "base")
     counts = workshop.trainable(vlm)
-    samples = training_set(workshop.samples, oracle_set(recipe))
+    samples = training_set(workshop.samples, oracle_set(corrected=recipe.learn.oracle.corrected))
     strata: dict[str, list[int]] = {}
     questions: list[Question] = []
     for sample in samples:

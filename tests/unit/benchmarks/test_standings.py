@@ -195,6 +195,20 @@ def test_differences_are_bold_where_they_are_told_apart() -> None:
         assert last == f"| `npo` | {shown} | – | −.50 |", "bold where both θ0s say so, in the same direction"
 
 
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_where_a_theta0_has_no_p_nothing_is_told_of_the_pair(monkeypatch: pytest.MonkeyPatch, unknown: int) -> None:
+    def compare(runs: list[str], metrics: list[str]) -> dict[str, Any]:
+        known = runs[0].rsplit(":", 1)[0][-1] != str(unknown)
+        one = {"quantity": "privacy", "a": "ours.r30", "b": "npo.r30", "low": 0.1, "high": 0.3, "value_a": 0.9,
+               "value_b": 0.7, "difference": 0.2, "p": 0.001 if known else None}  # fmt: skip
+        return {"differences": [one]}
+
+    monkeypatch.setattr(standings.api, "compare", compare)
+    rows = [{"name": f"{n}.r30", "cells": [{"theta0": t, "seed": 0} for t in (0, 1)]} for n in ("ours", "npo")]
+    found = standings.differences(rows, [Cell(t, 0, Path(f"/runs/{t}")) for t in (0, 1)], "ours.r30")
+    assert [(one["p_holm"], one["told_apart"]) for _, one in found] == [(None, None)] * 2
+
+
 def test_the_p_of_several_theta0s_is_the_largest_and_these_are_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two others, two θ0s: largest .01 and .03, so Holm's are .02 and .03; over all four it would be more."""
     p = {("0", "npo"): 0.01, ("1", "npo"): 0.004, ("0", "idk"): 0.02, ("1", "idk"): 0.03}

@@ -219,6 +219,8 @@ def test_unlearning_starts_from_the_model_before_and_forgets_the_requests_own(
         assert all(torch.equal(value, before[start][name]) for name, value in seen["weights"].items())
         own = {sample.id for sample in workshop.requests[step.number - 1]}
         assert {sample.id for sample in seen["forget"]} == own
+        assert {sample.id for sample in seen["earlier"]} == workshop.gone - own
+        assert len(seen["earlier"]) == (0 if start == "theta0" else len(workshop.requests[0]))
         assert all(sample.subset is Subset.RETAIN for sample in seen["retain"])
         assert seen["title"] == f"unlearn: {step.name}"
     assert any(not torch.equal(value, before["npo@1"][name]) for name, value in before["theta0"].items())
