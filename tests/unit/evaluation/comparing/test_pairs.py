@@ -171,6 +171,27 @@ def test_seeds_on_one_benchmark_are_no_further_benchmarks(make_plain) -> None:
     assert difference["p"] == pytest.approx(0.2578, abs=1e-3)
 
 
+def test_benchmarks_that_agree_are_believed_no_more_than_their_patients_allow(make_plain) -> None:
+    """Both say .5 with a variance of .25 / 20 over patients: ± t(1) √(.0125 / 2), not that of one draw of patients."""
+    shifts, none = [0.0, 1.0] * 10, [0.0] * 20
+    one, other = (
+        [make_plain(values, name, where) for where in ("one", "two")]
+        for name, values in zip("xy", (shifts, none), strict=True)
+    )
+    (difference,) = compare_sides(one, other, [UTILITY], seed=0, bootstrap=4000)
+    assert (difference["difference"], difference["test"]) == (pytest.approx(0.5), "t over seeds")
+    assert (difference["low"], difference["high"]) == pytest.approx(
+        (0.5 - 12.706 * math.sqrt(0.0125 / 2), 1.0), rel=0.1
+    )
+
+
+def test_a_benchmark_is_the_same_where_both_sides_have_it(make_plain) -> None:
+    one = [make_plain([0.1, 0.2, 0.3], "x", "one") for _ in range(3)]
+    other = [make_plain([0.0] * 3, "y", where) for where in ("two", "two", "three")]
+    (difference,) = compare_sides(one, other, [UTILITY], seed=0, bootstrap=10)
+    assert difference["test"] == "t over benchmarks"
+
+
 def test_the_interval_over_benchmarks_with_several_seeds_each_covers(make_plain) -> None:
     """Four benchmarks of 20 patients, three seeds on each: patients, what is learnt once a benchmark, and seeds."""
     random, covered = np.random.default_rng(5), 0
