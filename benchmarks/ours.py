@@ -4,10 +4,15 @@
     python benchmarks/ours.py --size small                        60 million parameters, 144 image tokens
     python benchmarks/ours.py --size llava-7b --device cuda       one GPU: bfloat16, LoRA of rank 16
     python benchmarks/ours.py --size llava-7b --device cuda --recompute       the same with gradient checkpointing
+    python benchmarks/ours.py --size llava-7b --layers 2 4 6 8    where the whole model does not fit: a line over layers
 
 Weights are random: what a step costs does not depend on what has been learnt. Each row is a process of its own, which
 takes a step of plain fine-tuning first and then goes through the package's own ``unlearn``. All rows see as many
 answers in a step, half of them to be forgotten; with siblings three in five of the others are about made-up patients.
+
+With ``--layers`` the model has its own widths, tower and vocabulary and so many decoder layers, one number after
+another. All layers are alike, so time and memory grow in a straight line with their number: the table has the line's
+value at the model's own, and says how far the line of the smaller ones misses the largest.
 
     s a step     mean over the steps
     before       seconds before the first one: pairing, θ0's outputs, what θ0 answers about made-up patients
@@ -19,15 +24,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.speed import clock, machine, options, records, tables
+from benchmarks.speed import clock, fitting, machine, options, records, tables
 from benchmarks.speed.sizes import SIZES, make_trainable
 from benchmarks.speed.ways import FineTune, Task, new_model
+from mllmu_med.errors import MedError
 from mllmu_med.memory import forget_peak, peak_memory_mb
 from mllmu_med.methods.interface import Needs
 from mllmu_med.recipe import load_recipe, make_method
@@ -38,10 +45,16 @@ from mllmu_med.training.unlearn import unlearn
 FINE_TUNE = "fine-tuning"
 METHODS = ("grad_diff", "npo", "kl_min", "correct", "excess", "npo+siblings", "excess+siblings")
 TEACHER_STEPS = 40
+LEAST_COUNTS = 4
+"""A line needs three points, and its check one more."""
 COLUMNS = {
     "method": "method", "step": "s a step", "ratio": "× fine-tuning", "before": "before, s", "oracle": "oracle, s",
     "peak": "peak MiB", "peak_ratio": "× fine-tuning", "run": "200 steps in all, s",
 }  # fmt: skip
+
+
+UNITS = {"step": "s", "before": "s", "outputs": "s", "peak": "MiB"}
+"""What a row is measured by, and its unit; everything else in the table follows from these."""
 
 
 def settings_of(work: records.Workload, method: str, branches: int, siblings: int) -> UnlearnSettings:
@@ -57,8 +70,8 @@ def settings_of(work: records.Workload, method: str, branches: int, siblings: in
 def measured(asked: dict[str, Any]) -> dict[str, Any]:
     """One row, in this process; for a child."""
     options.set_threads(asked["threads"])
-    size = SIZES[asked["size"]]
-    task = Task(asked["size"], "grad_diff", asked["device"], asked["seed"], asked["recompute"])
+    task = Task(asked["size"], "grad_diff", asked["device"], asked["seed"], asked["recompute"], asked["layers"])
+    size = task.numbers
     work = records.private(asked["images"] or size.images, seed=asked["seed"])
     vlm = new_model(task, work)
     tuned = FineTune(task, work, vlm)
@@ -89,10 +102,10 @@ def measured(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def carry_out(asked: dict[str, Any]) -> dict[str, Any]:
-    """Every row in a process of its own, the fine-tuning first: the others are held against it."""
+    """Every row in processes of its own, the fine-tuning first: the others are held against it."""
     tuned, rows = None, []
     for method in (FINE_TUNE, *asked["methods"]):
-        row = {"method": method, **clock.in_a_process(Path(__file__), {**asked, "method": method})}
+        row: dict[str, Any] = {"method": method, **row_of({**asked, "method": method})}
         tuned = tuned or row
         before, outputs = row.get("before"), row.pop("outputs", None)
         oracle = None if outputs is None else TEACHER_STEPS * tuned["step"] + outputs
@@ -109,6 +122,42 @@ def carry_out(asked: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def row_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """What is measured of one method: with the whole model, or on the line through those with fewer layers."""
+    if not asked["layers"]:
+        return clock.in_a_process(Path(__file__), {**asked, "layers": None})
+    counts = sorted(set(asked["layers"]))
+    if len(counts) < LEAST_COUNTS:
+        raise MedError(f"--layers {' '.join(map(str, counts))}: a line and a check of it take {LEAST_COUNTS} numbers")
+    points = []
+    for count in counts:
+        points.append(clock.in_a_process(Path(__file__), {**asked, "layers": count}))
+        print(f"{asked['method']}, {count} layers: {points[-1]['step']:.3f} s a step", file=sys.stderr, flush=True)
+    return {**points[-1], **on_a_line(counts, points, SIZES[asked["size"]].text[2]), "points": points}
+
+
+def on_a_line(counts: Sequence[int], points: Sequence[Mapping[str, Any]], layers: int) -> dict[str, Any]:
+    """Each measure of ``points`` at so many ``layers``, and under ``miss`` how far a line can be from the truth.
+
+    ``miss`` is, for each measure, what the line through all points but the last says of the last, relative to it.
+
+    Raises:
+        MedError: the step or the peak does not lie on a line. What goes before the first step may be a few
+            milliseconds, whose scatter says nothing.
+    """
+    found: dict[str, Any] = {"miss": {}}
+    for name in UNITS:
+        values = [point.get(name) for point in points]
+        if any(value is None for value in values):
+            continue
+        through = fitting.line(counts, values)
+        if name in ("step", "peak") and not through.linear:
+            raise MedError(f"{name} over {list(counts)} layers: {through.words(UNITS[name], 'layers')}")
+        found[name] = through.at(layers)
+        found["miss"][name] = fitting.line(counts[:-1], values[:-1]).at(counts[-1]) / values[-1] - 1
+    return found
+
+
 def report(result: dict[str, Any]) -> str:
     """The table as Markdown."""
     asked = result["arguments"]
@@ -118,7 +167,21 @@ def report(result: dict[str, Any]) -> str:
         f"The approximate oracle takes {TEACHER_STEPS} steps."
     )
     rows = [{**row, "peak": int(row["peak"])} for row in result["rows"]]
-    return "\n".join([head, "", tables.markdown(rows, COLUMNS), machine.in_words(result["machine"])]) + "\n"
+    parts = [head, "", tables.markdown(rows, COLUMNS), machine.in_words(result["machine"])]
+    if asked["layers"]:
+        parts[1:1] = ["", *_said_of_lines(asked, rows)]
+    return "\n".join(parts) + "\n"
+
+
+def _said_of_lines(asked: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """That the figures are extrapolated, from what, and how well the lines hold."""
+    counts = sorted(set(asked["layers"]))
+    step, peak = (max(abs(row["miss"][name]) for row in rows) for name in ("step", "peak"))
+    return [
+        f"**Extrapolated**: measured with {', '.join(map(str, counts))} decoder layers; each figure is the value at "
+        f"{SIZES[asked['size']].text[2]} of the straight line through them. The line through all but {counts[-1]} "
+        f"layers misses that one by at most {step:.1%} of a step's seconds and {peak:.1%} of the peak."
+    ]
 
 
 def main() -> None:
@@ -128,6 +191,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), help=f"default: {' '.join(METHODS)}")
     parser.add_argument("--images", type=int, help="images on either side of a step; default: by size")
     parser.add_argument("--siblings", type=int, default=200, help="made-up patients (the package's default)")
+    layers = f"measure with so many decoder layers, {LEAST_COUNTS} numbers or more, and extrapolate"
+    parser.add_argument("--layers", type=int, nargs="+", metavar="N", help=layers)
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
     parser.add_argument("--steps", type=int, default=5, help="of each row")
     options.run(parser, "ours", carry_out, report, child=measured)

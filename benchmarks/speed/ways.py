@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -40,6 +40,7 @@ class Task:
         device: ``cpu`` or ``cuda``.
         seed: of weights, adapters, pairing.
         recompute: gradient checkpointing: less memory, a third more time.
+        layers: of the decoder, in place of the size's own number; None: as the size has it.
     """
 
     size: str
@@ -47,11 +48,16 @@ class Task:
     device: str = "cpu"
     seed: int = 0
     recompute: bool = False
+    layers: int | None = None
 
     @property
     def numbers(self) -> Size:
         """The model's sizes."""
-        return SIZES[self.size]
+        size = SIZES[self.size]
+        if self.layers is None:
+            return size
+        width, inner, _, heads, groups = size.text
+        return replace(size, text=(width, inner, self.layers, heads, groups))
 
     def loop(self, steps: int, *, every: int | None = None) -> LoopSettings:
         """Small steps at a constant rate; the curve has an entry ``every`` so many of them."""

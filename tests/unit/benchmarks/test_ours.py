@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import ours
 from benchmarks.speed import clock, records
+from benchmarks.speed.ways import Task
 from mllmu_med.benchmark.sample import Stratum
+from mllmu_med.errors import MedError
 from mllmu_med.models.vlm import VisionLanguageModel
 from mllmu_med.training import loop
 
 ASKED: dict[str, Any] = {
     "size": "mini", "device": "cpu", "seed": 0, "threads": 1, "images": 1, "siblings": 4, "steps": 2,
-    "recompute": False,
+    "recompute": False, "layers": None,
 }  # fmt: skip
 
 
@@ -73,3 +76,39 @@ def test_the_sums_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (npo["run"], npo["ratio"], npo["peak_ratio"]) == (203.0, 2.0, 1.5)
     assert (excess["oracle"], excess["run"]) == (22.0, 225.0)
     assert "| excess | 1 | 2 | 3 | 22 | 110 | 1.1 | 225 |" in ours.report(result)
+
+
+def test_fewer_layers_say_what_all_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of .1 + .2 a layer and 100 MiB + 10 a layer; the 8th layers' step is a tenth above that line."""
+
+    def found(script: Path, asked: dict[str, Any]) -> dict[str, Any]:
+        layers, more = asked["layers"], 1.1 if asked["layers"] == 8 and asked["method"] == "npo" else 1.0
+        row = {"step": (0.1 + 0.2 * layers) * more, "peak": 100.0 + 10.0 * layers, "answers": 22}
+        return row if asked["method"] == ours.FINE_TUNE else row | {"before": 1.0 * layers, "outputs": None}
+
+    monkeypatch.setattr(clock, "in_a_process", found)
+    asked = {**ASKED, "size": "llava-7b", "methods": ["npo"], "layers": [8, 2, 4, 6]}
+    result = ours.carry_out(asked)
+    tuned, npo = result["rows"]
+    assert (tuned["step"], tuned["peak"]) == pytest.approx((0.1 + 0.2 * 32, 100 + 10 * 32))
+    assert npo["before"] == pytest.approx(32)
+    assert npo["step"] > 1.05 * tuned["step"]
+    assert npo["miss"]["step"] == pytest.approx(1 / 1.1 - 1)
+    assert npo["miss"]["peak"] == pytest.approx(0.0, abs=1e-9)
+    said = ours.report(result)
+    assert "**Extrapolated**: measured with 2, 4, 6, 8 decoder layers; each figure is the value at 32" in said
+    assert "at most 9.1% of a step's seconds and 0.0% of the peak" in said
+    with pytest.raises(MedError, match="take 4 numbers"):
+        ours.carry_out({**asked, "layers": [2, 4, 6]})
+
+
+def test_what_lies_on_no_line_is_not_extrapolated() -> None:
+    with pytest.raises(MedError, match=r"step over \[2, 4, 6, 8\] layers: not linear: grows as layers\^2.00"):
+        ours.on_a_line([2, 4, 6, 8], [{"step": float(n * n), "peak": 1.0 * n} for n in (2, 4, 6, 8)], 32)
+
+
+def test_a_model_has_as_many_layers_as_asked() -> None:
+    row = ours.measured({**ASKED, "method": ours.FINE_TUNE, "layers": 3})
+    assert row["step"] > 0
+    assert Task("mini", "npo", layers=3).numbers.text == (64, 128, 3, 4, 4)
+    assert Task("mini", "npo").numbers.text == (64, 128, 2, 4, 4)
