@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.load import load_model
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
+from mllmu_med.training import feeding
 from mllmu_med.training.answers import References, answer_batch
 from mllmu_med.training.feeding import (
     REFUSALS,
@@ -35,6 +36,7 @@ from mllmu_med.training.feeding import (
 from mllmu_med.training.learn import answer_loss
 from mllmu_med.training.loop import TrainingLog
 from mllmu_med.training.settings import LoopSettings
+from mllmu_med.training.siblings import sibling_questions
 from mllmu_med.training.unlearn import unlearn
 from tests.conftest import picture
 from tests.invariant.cases import mixed, own_token_losses
@@ -285,6 +287,24 @@ def test_every_sibling_that_is_drawn_has_its_reference(load_tiny: Callable[[str]
         assert batch.siblings is not None
         assert batch.siblings.reference_logits is not None
         assert batch.siblings.reference_logits.shape == batch.siblings.logits.shape
+
+
+def test_made_up_patients_know_what_earlier_requests_have_forgotten(
+    load_tiny: Callable[[str], VisionLanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[Sample]] = []
+
+    def made(vlm: Any, forget: Any, retain: Any, count: int, seed: int, earlier: Sequence[Sample]) -> Any:
+        told.append(list(earlier))
+        return sibling_questions(vlm, forget, retain, count, seed, earlier)
+
+    monkeypatch.setattr(feeding, "sibling_questions", made)
+    vlm = load_tiny("llava")
+    set_trainable(vlm, {"language": "full"})
+    gone = [replace(FORGET[0], id="gone", answer="Aaltonen", spans=())]
+    method, settings = Composite(GradientAscent(), (Siblings(),)), replace(SMALL, siblings=4, sibling_batch=2)
+    unlearn(vlm, method, FORGET, RETAIN, LoopSettings(1, 1e-3), settings, seed=1, earlier=gone)
+    assert told == [gone]
 
 
 def test_nothing_to_forget_leaves_the_weights_as_they_are(llava: VisionLanguageModel) -> None:
