@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from mllmu_med.errors import DataError
 from mllmu_med.models.fast_linear import speed_up
@@ -18,7 +20,15 @@ from mllmu_med.models.vlm import VisionLanguageModel
 
 log = logging.getLogger("mllmu_med")
 
+_DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, ImportError,
+    SafetensorError,  # cut off, or no safetensors file at all
+    StrictDataclassError,  # a config whose numbers are not what they must be
+    RuntimeError,  # weights that do not fit the config
+)  # fmt: skip
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+NO_REMOTE_CODE = {"trust_remote_code": False}
+"""Left out, the library asks on the terminal whether to run a folder's code, and takes a "y" from a pipe."""
 
 
 def load_model(
@@ -40,15 +50,15 @@ def load_model(
     name = str(path)
     _refuse_pickles(Path(path))
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, **NO_REMOTE_CODE)
         with no_foreign_bars():
             model = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=DTYPES[dtype], use_safetensors=True, attn_implementation="sdpa"
+                name, dtype=DTYPES[dtype], use_safetensors=True, attn_implementation="sdpa", **NO_REMOTE_CODE
             )
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
-        image_processor = AutoImageProcessor.from_pretrained(name)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **NO_REMOTE_CODE)
+        image_processor = AutoImageProcessor.from_pretrained(name, **NO_REMOTE_CODE)
+    except _DAMAGED as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
             f"cannot be loaded as an image-text-to-text model: {reason}",
             file=name,
@@ -80,7 +90,7 @@ def _processor(name: str) -> Any:
     from transformers import AutoProcessor, ProcessorMixin
 
     try:
-        processor = AutoProcessor.from_pretrained(name)
+        processor = AutoProcessor.from_pretrained(name, **NO_REMOTE_CODE)
     except (OSError, ValueError, ImportError, TypeError) as error:
         log.info("%s: full processor not available (%s); image processor and tokenizer are called directly", name,
                  str(error).strip().splitlines()[0])  # fmt: skip

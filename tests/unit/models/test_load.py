@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,14 +98,47 @@ def test_a_model_of_another_kind(copy: Path) -> None:
     assert "cannot be loaded as an image-text-to-text model" in refused(copy)
 
 
-def test_code_in_a_model_folder_is_not_run(copy: Path, tmp_path: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    config["model_type"] = "mystery"
-    config["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForImageTextToText": "own.Model"}
-    (copy / "config.json").write_text(json.dumps(config))
-    (copy / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    refused(copy)
+CODE = {
+    "config.json": {
+        "model_type": "mystery", "auto_map": {"AutoConfig": "own.Own", "AutoModelForImageTextToText": "own.Own"}
+    },
+    "tokenizer_config.json": {"tokenizer_class": "Mystery", "auto_map": {"AutoTokenizer": [None, "own.Own"]}},
+    "preprocessor_config.json": {"image_processor_type": "Mystery", "auto_map": {"AutoImageProcessor": "own.Own"}},
+    "processor_config.json": {"processor_class": "Mystery", "auto_map": {"AutoProcessor": "own.Own"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_code_in_a_model_folder_is_not_run(
+    name: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the library would ask, and a pipe or a person says yes."""
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    config = json.loads((copy / name).read_text()) if (copy / name).is_file() else {}
+    (copy / name).write_text(json.dumps(config | CODE[name]))
+    (copy / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass")
+    with suppress(DataError):  # refused, or loaded as a class of the library's own
+        load_model(copy)
+    assert not asked
     assert not (tmp_path / "ran").exists()
+
+
+def test_half_a_download(copy: Path) -> None:
+    whole = (copy / "model.safetensors").read_bytes()
+    for size in (len(whole) // 2, 0):
+        (copy / "model.safetensors").write_bytes(whole[:size])
+        assert "cannot be loaded as an image-text-to-text model" in refused(copy)
+
+
+@pytest.mark.parametrize(("part", "name", "value"), [
+    ("text_config", "intermediate_size", 72), ("text_config", "hidden_size", "wide"), ("text_config", "hidden_size", -1)
+])  # fmt: skip
+def test_a_config_that_does_not_fit_the_weights(copy: Path, part: str, name: str, value: object) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config[part][name] = value
+    (copy / "config.json").write_text(json.dumps(config))
+    assert "cannot be loaded as an image-text-to-text model" in refused(copy)
 
 
 def test_a_name_that_is_neither_folder_nor_reachable(tmp_path: Path) -> None:
