@@ -250,10 +250,7 @@ def _again(folder: Path, verbs: Sequence[str]) -> RunResult:
         recipe = Recipe.model_validate(read_results(folder).get("recipe"))
     except ValidationError:
         raise DataError("made by another version", file=folder / RESULTS, mend="Run the recipe again.") from None
-    for verb, made in (("score", folder / RESULTS), ("report", page_of(folder))):
-        if verb in verbs:
-            (made.parent / MANIFEST).unlink(missing_ok=True)  # what has no manifest is made again, not reused
-    return pipeline.run(recipe, folder, only=verbs)
+    return pipeline.make_again(recipe, folder, verbs)
 
 
 def read_results(folder: Path | str) -> dict[str, Any]:

@@ -6,14 +6,21 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mllmu_med.errors import DataError, IntegrityError
+from mllmu_med.errors import DataError, IntegrityError, UsageError
+from mllmu_med.locks import lock
 
 MANIFEST = "manifest.json"
+_STAGING, _REPLACED = ".staging-", ".replaced-"
+_YOUNG = 60
+"""Seconds for which nobody but its maker touches a staging folder."""
+_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What looking into a folder leaves there."""
 
 
 def canonical_json(value: object) -> str:
@@ -72,6 +79,8 @@ def read_json(path: Path) -> Any:
         ) from None
     except ValueError as error:
         raise DataError(str(error), file=path) from None
+    except RecursionError:
+        raise DataError("nested too deeply", file=path) from None
 
 
 def write_json(path: Path, value: object) -> None:
@@ -101,12 +110,20 @@ def staged(target: Path, manifest: Mapping[str, Any] | None = None) -> Iterator[
 
     On success every file is synced and hashed, ``manifest.json`` is written with ``manifest`` plus ``files`` (relative
     path → SHA-256), and the folder is renamed; an earlier ``target`` is replaced. On any exception nothing is left
-    behind. The mapping is read when the block ends, so the block may still add counts to it.
+    behind, and what a killed process has left is removed. The mapping is read when the block ends, so the block may
+    still add counts to it.
+
+    Raises:
+        UsageError: ``target`` holds something else than an earlier output.
     """
+    refuse_foreign(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    stage = target.parent / f".staging-{target.name}-{os.getpid()}"
+    _sweep(target)
+    stage = target.parent / f"{_STAGING}{target.name}-{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
+    at_work = os.open(stage, os.O_RDONLY)
+    lock(at_work)
     try:
         yield stage
         files = {str(p.relative_to(stage)): file_digest(p) for p in contents(stage)}
@@ -114,7 +131,7 @@ def staged(target: Path, manifest: Mapping[str, Any] | None = None) -> Iterator[
         for path in [*contents(stage), stage / MANIFEST]:
             _sync(path)
         if target.exists():
-            old = target.parent / f".replaced-{target.name}-{os.getpid()}"
+            old = target.parent / f"{_REPLACED}{target.name}-{os.getpid()}"
             os.replace(target, old)
             os.replace(stage, target)
             shutil.rmtree(old)
@@ -122,7 +139,46 @@ def staged(target: Path, manifest: Mapping[str, Any] | None = None) -> Iterator[
             os.replace(stage, target)
         _sync(target.parent)
     finally:
+        os.close(at_work)
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def refuse_foreign(target: Path) -> None:
+    """Nothing is replaced, and so deleted, that this package has not written.
+
+    Raises:
+        UsageError: ``target`` is no folder, or holds a file that no manifest of its own lists.
+    """
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise UsageError(f"{target}: is a file where a folder is to be written; choose another output folder")
+    listed: set[str] = set()
+    if (target / MANIFEST).is_file():
+        files = read_manifest(target).get("files")
+        listed = {MANIFEST, *files} if isinstance(files, dict) else set()
+    found = (path for path in sorted(target.rglob("*")) if path.is_file() and path.name not in _OF_THE_SYSTEM)
+    foreign = next((name for path in found if (name := str(path.relative_to(target))) not in listed), None)
+    if foreign is not None:
+        raise UsageError(
+            f"{target}: holds '{foreign}', which is no output of mllmu-med and would be lost; move it away, or choose "
+            "another output folder"
+        )
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed processes have left of the same target: half-written and half-removed folders."""
+    for path in target.parent.iterdir():
+        if path.name.startswith((f"{_STAGING}{target.name}-", f"{_REPLACED}{target.name}-")):
+            with suppress(OSError):  # gone meanwhile
+                if time.time() - path.stat().st_mtime < _YOUNG:
+                    continue  # perhaps made just now, and not locked yet
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    if lock(descriptor, without=False):
+                        shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -144,7 +200,9 @@ def verify(folder: Path) -> dict[str, Any]:
         IntegrityError: a file is missing, changed or not listed; all of them are named.
     """
     manifest = read_manifest(folder)
-    promised: dict[str, str] = manifest.get("files", {})
+    promised = manifest.get("files", {})
+    if not isinstance(promised, dict):
+        raise DataError("its 'files' is no list of hashes by name", file=folder / MANIFEST, mend="Make it again.")
     found = {str(p.relative_to(folder)): p for p in contents(folder)}
     problems = [f"{name} is missing" for name in sorted(promised.keys() - found.keys())]
     problems += [f"{name} is not in the manifest" for name in sorted(found.keys() - promised.keys())]

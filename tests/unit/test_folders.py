@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
-from mllmu_med.errors import DataError, IntegrityError
+from mllmu_med.errors import DataError, IntegrityError, UsageError
 from mllmu_med.folders import (
     canonical_json,
     contents,
@@ -142,3 +144,58 @@ def test_equal_values_have_equal_digests() -> None:
     assert canonical_json({"b": [1, 2], "a": None}) == '{"a":null,"b":[1,2]}'
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) == hashlib.sha256(b'{"a":1,"b":2}').hexdigest()
     assert digest({"a": 1}) != digest({"a": "1"})
+
+
+def test_what_is_no_output_is_not_replaced(tmp_path: Path) -> None:
+    mine = tmp_path / "target"
+    mine.mkdir()
+    (mine / ".DS_Store").write_text("left by looking")
+    write_folder(mine)
+    for name in ("notes.txt", "sub/notes.txt", ".env"):
+        (mine / name).write_text("precious")
+        with pytest.raises(UsageError, match=f"holds '{name}', which is no output of mllmu-med"):
+            write_folder(mine, "two")
+        assert (mine / name).read_text() == "precious"
+        assert os.listdir(tmp_path) == ["target"]
+        (mine / name).unlink()
+    write_folder(mine, "two")
+    (mine / "manifest.json").write_text('{"name": "an app of theirs"}')
+    with pytest.raises(UsageError, match=r"holds 'manifest\.json'"):
+        write_folder(mine, "three")
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(UsageError, match="is a file where a folder is to be written"):
+        write_folder(tmp_path / "file")
+
+
+def test_what_killed_processes_have_left_is_removed(tmp_path: Path) -> None:
+    """But not what another one is writing, what was made just now, or what belongs to another target."""
+    left = [tmp_path / name for name in (".staging-target-1", ".replaced-target-1")]
+    others = [tmp_path / name for name in (".staging-target-2", ".staging-target-3", ".staging-other-1")]
+    for path in (*left, *others):
+        path.mkdir()
+        (path / "private.txt").write_text("a name")
+        if path != others[1]:
+            os.utime(path, (1, 1))
+    code = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
+        "print(1, flush=True); input()"
+    )
+    with Popen([sys.executable, "-c", code, str(others[0])], stdin=PIPE, stdout=PIPE) as writing:
+        assert writing.stdout is not None
+        writing.stdout.readline()
+        write_folder(tmp_path / "target")
+        assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "target"])
+        writing.kill()
+    write_folder(tmp_path / "target")
+    assert sorted(tmp_path.iterdir()) == sorted([*others[1:], tmp_path / "target"])
+
+
+def test_damaged_json_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match="nested too deeply"):
+        read_json(path)
+    for files in ("[]", "null", '"a"'):
+        path.write_text(f'{{"files": {files}}}')
+        with pytest.raises(DataError, match="'files' is no list of hashes by name"):
+            verify(tmp_path)

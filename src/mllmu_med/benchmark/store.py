@@ -13,6 +13,7 @@ from mllmu_med.benchmark.sample import Node, Probe, Region, Sample, Span, Stratu
 from mllmu_med.benchmark.schemas import FORMAT
 from mllmu_med.errors import DataError
 from mllmu_med.folders import read_manifest
+from mllmu_med.intact import intact
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,7 +68,7 @@ class Benchmark:
 
         for subset in subsets or tuple(Subset):
             for path in sorted((self.path / "samples").glob(f"{subset.file_name}-*.parquet")):
-                with pq.ParquetFile(path) as file:
+                with intact(path), pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
                         yield from map(_to_sample, batch.to_pylist())
 
@@ -78,7 +79,7 @@ class Benchmark:
 
         index: dict[str, tuple[Path, int, int]] = {}
         for path in sorted((self.path / "images").glob("images-*.parquet")):
-            with pq.ParquetFile(path) as file:
+            with intact(path), pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     ids = file.read_row_group(group, columns=["image_id"]).column("image_id").to_pylist()
                     index.update({image_id: (path, group, row) for row, image_id in enumerate(ids)})
@@ -106,9 +107,9 @@ class Benchmark:
     def _read_group(path: Path, group: int) -> list[bytes]:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(path) as file:
+        with intact(path), pq.ParquetFile(path) as file:
             column = file.read_row_group(group, columns=["image"]).column("image").to_pylist()
-        return [row["bytes"] for row in column]
+            return [row["bytes"] for row in column]
 
     def image(self, image_id: str) -> Image:
         """The picture, in RGB."""
@@ -121,5 +122,7 @@ class Benchmark:
         """One row per injected fact; see ``ledger.ledger_rows``."""
         import pyarrow.parquet as pq
 
-        rows: list[dict[str, Any]] = pq.read_table(self.path / "ledger.parquet").to_pylist()
+        path = self.path / "ledger.parquet"
+        with intact(path):
+            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
         return rows

@@ -7,18 +7,18 @@ one removes it, and none ever finds half of one. Whoever has a file mapped into 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from mllmu_med.caches.place import cache_folder, cache_size
+from mllmu_med.locks import alone
 
 log = logging.getLogger("mllmu_med")
 
@@ -121,8 +121,8 @@ def make_room(root: Path, limit: int) -> int:
     Returns:
         the number of entries removed; 0 also where another process is at it.
     """
-    with _alone(root) as alone:
-        if not alone:
+    with alone(root) as only:  # without locks several may do it: renames keep that right, only slower
+        if not only:
             return 0
         _sweep(root)
         kept = sorted(entries(root), key=lambda entry: (entry.used, str(entry.path)))
@@ -152,24 +152,3 @@ def _sweep(root: Path) -> None:
             with suppress(OSError):
                 if space.stat().st_mtime < before:
                     space.rmdir()  # fails where something lies in it
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[bool]:
-    """Whether this process alone makes room. Without locks several may: renames keep that right, only slower."""
-    try:
-        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:  # read-only: nothing could be removed
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        except OSError:
-            yield True
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ finished: what the stage wrote is the result, not this.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.folders import canonical_json, parse_json
+from mllmu_med.locks import lock
 
 JOURNAL = "journal"
 _FORMAT = 1
@@ -90,12 +90,8 @@ class AnswerStore:
         self._end += len(line)
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{self.folder}: another process is asking the same; wait for it, or stop it") from None
-        except OSError:  # a file system without locks: two processes at once would cost records, never falsify one
-            return
+        if not lock(self._descriptor):  # without locks two processes at once would cost records, never falsify one
+            raise UsageError(f"{self.folder}: another process is asking the same; wait for it, or stop it")
 
     def _read(self) -> None:
         """Find the records, and begin anew where they are for another purpose."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med.evaluation.outputs import Output
+from mllmu_med.intact import intact
 
 FILE = "outputs.parquet"
 _TEXTS = ("sample_id", "probe", "question", "generated", "truncated")
@@ -47,9 +48,10 @@ def read_outputs(folder: Path, *, texts_only: bool = False) -> list[Output]:
 
     names = [field.name for field in fields(Output)]
     wanted = list(_TEXTS) if texts_only else names
-    table = parquet.read_table(folder / FILE, columns=wanted)
-    columns = [_values(table.column(name)) if name in wanted else repeat(None, len(table)) for name in names]
-    return list(map(Output, *columns))
+    with intact(folder / FILE):
+        table = parquet.read_table(folder / FILE, columns=wanted)
+        columns = [_values(table.column(name)) if name in wanted else repeat(None, len(table)) for name in names]
+        return list(map(Output, *columns))
 
 
 def _values(column: Any) -> list[Any]:

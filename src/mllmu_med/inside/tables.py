@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mllmu_med.intact import intact
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -30,5 +32,7 @@ def read_table(kind: type[Row], path: Path) -> list[Row]:
     """Read what ``write_table`` wrote."""
     from pyarrow import parquet
 
-    rows: list[dict[str, Any]] = parquet.read_table(path, columns=[field.name for field in fields(kind)]).to_pylist()
+    names = [field.name for field in fields(kind)]
+    with intact(path):
+        rows: list[dict[str, Any]] = parquet.read_table(path, columns=names).to_pylist()
     return [kind(**row) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mllmu_med.pipeline.running import RunResult, plan_run, run
+from mllmu_med.pipeline.running import RunResult, make_again, plan_run, run
 from mllmu_med.pipeline.stage import StagePlan
 
-__all__ = ["RunResult", "StagePlan", "plan_run", "run"]
+__all__ = ["RunResult", "StagePlan", "make_again", "plan_run", "run"]

@@ -88,7 +88,7 @@ def attack_model(workshop: Workshop, name: str, keys: Mapping[str, str], folder:
         log.info("%s on %s: kept", title, name)
         take_over(place, folder, title)
     unfinished, model = _unfinished(stage), _UnderAttack(workshop, name, data)
-    unfinished.mkdir(parents=True, exist_ok=True)
+    unfinished.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Those that want the adapter apart come last: the model is loaded twice at most.
     to_do = [title for title in attacks if title not in kept]
     for title in sorted(to_do, key=lambda one: model.wants_apart(attacks[one])):

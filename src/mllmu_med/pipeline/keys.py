@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mllmu_med import __version__
 from mllmu_med.errors import DataError
-from mllmu_med.folders import digest, file_digest
+from mllmu_med.folders import digest, file_digest, read_manifest
 from mllmu_med.pipeline.cache import checkpoint_fingerprint
 from mllmu_med.pipeline.requests import count_of
 from mllmu_med.recipe import MethodSettings, Recipe, StageSettings, attack_arguments, benchmark_plan, make_source
@@ -35,11 +35,14 @@ class Keys:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        model = recipe.model.model_dump(mode="json")
-        if recipe.model.path != "embedded":
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        model = self.recipe.model.model_dump(mode="json")
+        if self.recipe.model.path != "embedded":
             del model["embedded"]
-            model["content"] = checkpoint_fingerprint(Path(recipe.model.path))
-        self._model = model
+            model["content"] = checkpoint_fingerprint(Path(self.recipe.model.path))
+        return model
 
     def _key(self, stage: str, **inputs: Any) -> str:
         return digest({"stage": stage, "format": FORMAT, "package": __version__, "seed": self.recipe.seed, **inputs})
@@ -192,3 +195,21 @@ class Keys:
         """The model, how it is asked, and what it is changed by."""
         data = self.recipe.attack.model_dump(mode="json", exclude={"attacks"})
         return self._key("pool evaluation", parent=self.evaluation(model), data=data)
+
+
+class StoredKeys(Keys):
+    """Keys of what a finished run holds: its data and its checkpoint need not be there any more."""
+
+    def __init__(self, recipe: Recipe, output: Path) -> None:
+        super().__init__(recipe)
+        self._output = output
+
+    @cached_property
+    def benchmark(self) -> str:
+        """As the benchmark's own manifest has it."""
+        return str(read_manifest(self._output / "benchmark").get("key"))
+
+    @cached_property
+    def base(self) -> str:
+        """As the base model's own manifest has it."""
+        return str(read_manifest(self._output / "models" / "base").get("key"))

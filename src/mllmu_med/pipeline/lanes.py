@@ -20,6 +20,7 @@ from typing import Any
 
 from mllmu_med.cores import wait_shortly
 from mllmu_med.errors import IntegrityError, Interrupted, UsageError
+from mllmu_med.locks import alone
 from mllmu_med.pipeline.stage import Stage, took
 from mllmu_med.progress import Board, Event, drawing, log, send_progress
 from mllmu_med.recipe import Recipe
@@ -33,18 +34,37 @@ _stages: dict[str, Stage] = {}
 _at_work: list[str] = []
 
 
+@contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """One process at a time writes into a run's folder: another recipe's stages would get in between.
+
+    Raises:
+        UsageError: another one is at it.
+    """
+    with alone(output) as only:
+        if not only:
+            raise UsageError(f"{output}: another process is at work there; wait for it, or choose another folder")
+        yield
+
+
 def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int) -> None:
     """Bring every stage up to date; with ``jobs`` > 1, up to so many at once, each after those it needs.
 
     Raises:
         Interrupted: a stop was asked for, and what was running has saved its state; or a worker process is gone.
-        UsageError: called while a worker process imports the program that started it.
+        UsageError: called while a worker process imports the program that started it; or another process is at work in
+            the folder.
         Exception: the first failure of a stage, after the others that were running have ended.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
             'every worker process runs this script again: make the call under `if __name__ == "__main__":`'
         )
+    with alone_in(output):
+        _run_stages(recipe, output, stages, jobs)
+
+
+def _run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int) -> None:
     if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
         try:
             for stage in stages:

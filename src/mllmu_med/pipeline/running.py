@@ -12,7 +12,7 @@ from typing import Any
 from mllmu_med.cores import cores
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import canonical_json, read_json, write_json
-from mllmu_med.pipeline.lanes import run_stages
+from mllmu_med.pipeline.lanes import alone_in, run_stages
 from mllmu_med.pipeline.stage import VERBS, Stage, StagePlan
 from mllmu_med.pipeline.stages import all_stages, lane_threads
 from mllmu_med.recipe import Recipe
@@ -35,12 +35,9 @@ class RunResult:
     page: Path | None
 
 
-def _chosen(stages: Sequence[Stage], until: str | None, only: Sequence[str] | None) -> list[Stage]:
-    for verb in [*(only or ()), *([until] if until else [])]:
-        if verb not in VERBS:
-            raise UsageError(f"no verb '{verb}'; the stages are {', '.join(VERBS)}")
-    if only:
-        return [stage for stage in stages if stage.verb in only]
+def _chosen(stages: Sequence[Stage], until: str | None) -> list[Stage]:
+    if until is not None and until not in VERBS:
+        raise UsageError(f"no verb '{until}'; the stages are {', '.join(VERBS)}")
     last = VERBS.index(until or VERBS[-1])
     return [stage for stage in stages if VERBS.index(stage.verb) <= last]
 
@@ -50,7 +47,7 @@ def plan_run(recipe: Recipe, output: Path, *, until: str | None = None) -> list[
 
     A stage is done if its folder was made from what the recipe and the data say now, all earlier stages included.
     """
-    return [stage.plan() for stage in _chosen(all_stages(recipe, output), until, None)]
+    return [stage.plan() for stage in _chosen(all_stages(recipe, output), until)]
 
 
 def run(
@@ -58,7 +55,6 @@ def run(
     output: Path,
     *,
     until: str | None = None,
-    only: Sequence[str] | None = None,
     jobs: int | None = None,
 ) -> RunResult:
     """Carry out a recipe in ``output``; finished stages are reused.
@@ -68,15 +64,35 @@ def run(
         output: the run's folder; holds ``recipe.json``, ``benchmark/``, ``models/``, ``evaluations/``, ``results/``
             and ``report/``.
         until: last verb to carry out.
-        only: carry out these verbs alone; what they read must be there.
         jobs: stages at once; None = as many as the machine has use for. Changes no result.
+
+    Raises:
+        UsageError: another process is at work in the folder, or something that is no output stands in the way.
     """
-    stages = _chosen(all_stages(recipe, output), until, only)
+    stages = _chosen(all_stages(recipe, output), until)
+    for stage in stages:
+        stage.reason()  # what stands in the way of the last one is told before the first one begins
     output.mkdir(parents=True, exist_ok=True)
     _note_recipe(recipe, output)
     run_stages(recipe, output, stages, jobs or default_jobs(recipe))
     for stage in stages:
         drop_checkpoint(output, stage)
+    return _result(output, stages)
+
+
+def make_again(recipe: Recipe, output: Path, verbs: Sequence[str]) -> RunResult:
+    """Make what these verbs write in a finished run once more, from what is stored there, and nothing else.
+
+    The run's data and the checkpoint that it began with need not be there any more.
+    """
+    stages = [stage for stage in all_stages(recipe, output, stored=True) if stage.verb in verbs]
+    with alone_in(output):
+        for stage in stages:
+            stage.ensure(again=True)
+    return _result(output, stages)
+
+
+def _result(output: Path, stages: Sequence[Stage]) -> RunResult:
     results, page = output / "results" / "results.json", output / "report" / "index.html"
     verbs = {stage.verb for stage in stages}
     return RunResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med.cores import all_threads
-from mllmu_med.folders import read_manifest, staged
+from mllmu_med.folders import MANIFEST, read_manifest, refuse_foreign, staged
 from mllmu_med.memory import forget_peak
 
 log = logging.getLogger("mllmu_med")
@@ -50,6 +51,8 @@ class Stage:
         needs: names of the stages it reads.
         threads: of torch on the CPU; 0 = as many as there are cores. Part of the stage, because sums over more threads
             may round otherwise.
+        closed_like: the benchmark's folder, which is closed to others where it holds real values: who may not read it
+            may not read what models say about it either.
     """
 
     name: str
@@ -60,10 +63,21 @@ class Stage:
     make: Callable[[Path], Facts]
     needs: tuple[str, ...] = ()
     threads: int = 0
+    closed_like: Path | None = None
 
     def reason(self) -> str | None:
-        """Why the stage must be made; None if it is done."""
-        if not (self.folder / "manifest.json").is_file():
+        """Why the stage must be made; None if it is done.
+
+        Raises:
+            UsageError: something that is no output stands where it would be written.
+        """
+        reason = self._reason()
+        if reason is not None:
+            refuse_foreign(self.folder)
+        return reason
+
+    def _reason(self) -> str | None:
+        if not (self.folder / MANIFEST).is_file():
             return "absent"
         if read_manifest(self.folder).get("key") != self.key:
             return "its inputs have changed"
@@ -74,10 +88,9 @@ class Stage:
         reason = self.reason()
         return StagePlan(self.name, self.folder, "to do" if reason else "done", reason or "reused", self.estimate)
 
-    def ensure(self) -> bool:
-        """Make the stage unless it is done; returns whether it was made."""
-        reason = self.reason()
-        if reason is None:
+    def ensure(self, *, again: bool = False) -> bool:
+        """Make the stage unless it is done, or in any case; returns whether it was made."""
+        if not again and self.reason() is None:
             log.info("%s: reused", self.name)
             return False
         import torch
@@ -88,6 +101,8 @@ class Stage:
         torch.set_num_threads(self.threads or all_threads())
         facts: Facts = {"format": "mllmu-med/stage/1", "stage": self.name, "key": self.key}
         with staged(self.folder, facts) as folder:
+            if self.closed_like is not None:
+                folder.chmod(stat.S_IMODE(self.closed_like.stat().st_mode))
             facts.update(self.make(folder))
             facts.setdefault("seconds", round(time.perf_counter() - began, 3))  # of the making, where it was taken over
         log.info("%s: %s", self.name, took(facts))

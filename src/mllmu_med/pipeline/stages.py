@@ -13,7 +13,7 @@ from mllmu_med.cores import cores
 from mllmu_med.folders import digest
 from mllmu_med.pipeline.cache import reuse_or_make
 from mllmu_med.pipeline.controls import ANOTHER, INSTRUCTION, SHUFFLED, WRAPPER, filter_settings, make_shuffled
-from mllmu_med.pipeline.keys import Keys
+from mllmu_med.pipeline.keys import Keys, StoredKeys
 from mllmu_med.pipeline.requests import (
     Step,
     check_requests,
@@ -38,12 +38,16 @@ if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
 
 
-def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
-    """Every stage of the recipe, in the order in which they are carried out."""
+def all_stages(recipe: Recipe, output: Path, *, stored: bool = False) -> list[Stage]:
+    """Every stage of the recipe, in the order in which they are carried out.
+
+    Args:
+        stored: ``output`` is a finished run, whose benchmark and base stand for the data and the checkpoint.
+    """
     # Imported here: a dry run of these lines must not cost the import of torch.
     from mllmu_med.pipeline.workshop import Workshop
 
-    keys, workshop = Keys(recipe), Workshop(recipe, output)
+    keys, workshop = StoredKeys(recipe, output) if stored else Keys(recipe), Workshop(recipe, output)
     models: list[tuple[str, str]] = []
     stages = [_benchmark_stage(recipe, output, keys)]
 
@@ -83,7 +87,8 @@ def all_stages(recipe: Recipe, output: Path) -> list[Stage]:
         from mllmu_med.pipeline.pools import pool_stages
 
         stages += pool_stages(workshop, keys, lane_threads(recipe), output)
-    return stages
+    built, *others = stages
+    return [built, *(replace(stage, closed_like=built.folder) for stage in others)]
 
 
 def lane_threads(recipe: Recipe) -> int:

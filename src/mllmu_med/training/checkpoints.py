@@ -59,6 +59,7 @@ class Checkpoints:
         tensors |= {f"state/{name}": whole(value).contiguous() for name, value in (state or {}).items()}
         if first_process():
             with staged(self.folder, {"format": "mllmu-med/checkpoint/2", "key": self.key}) as stage:
+                stage.chmod(0o700)  # weights on their way may know what the finished model is there to forget
                 save_file(tensors, stage / "state.safetensors")
                 write_json(stage / "history.json", {"step": step, "history": history, "moments": moments})
         wait_for_all()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import signal
+import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 import torch
 
 from mllmu_med.caches.place import cache_folder
-from mllmu_med.errors import DataError, Interrupted, UsageError
+from mllmu_med.errors import DataError, Interrupted, MedError, UsageError
 from mllmu_med.folders import read_json, read_manifest, verify
-from mllmu_med.pipeline import plan_run, run
+from mllmu_med.pipeline import make_again, plan_run, run
 from tests.unit.pipeline.conftest import tiny
 
 METHODS = ("ga", "npo")
@@ -163,19 +167,84 @@ def test_a_plan_writes_nothing(finished: Path, tmp_path: Path) -> None:
     assert estimates["npo"] == "2 steps of 6 + 10"
 
 
-def test_until_and_only(copy: Path) -> None:
+def test_until(copy: Path) -> None:
     shutil.rmtree(copy / "report")
     shutil.rmtree(copy / "results")
     result = run(tiny(), copy, until="unlearn", jobs=1)
     assert (result.results, result.page) == (None, None)
     with pytest.raises(DataError, match="no such file"):
-        run(tiny(), copy, only=["report"], jobs=1)
+        make_again(tiny(), copy, ["report"])
     assert not (copy / "report").exists()
     assert run(tiny(), copy, until="evaluate", jobs=1).results is None
     assert run(tiny(), copy, until="score", jobs=1).results is not None
-    assert run(tiny(), copy, only=["report"], jobs=1).page == copy / "report" / "index.html"
+    assert make_again(tiny(), copy, ["report"]).page == copy / "report" / "index.html"
     with pytest.raises(UsageError, match="no verb 'teach'"):
         run(tiny(), copy, until="teach", jobs=1)
+
+
+def test_results_and_page_need_what_is_stored_alone(
+    copy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data may have moved; whatever fails leaves what was there."""
+
+    def gone(*_: object) -> None:
+        raise DataError("no such folder", file="/moved/Slake1.0")
+
+    monkeypatch.setattr("mllmu_med.pipeline.keys.make_source", gone)
+    with pytest.raises(DataError, match="moved"):
+        run(tiny(), copy, jobs=1)
+    before = snapshot(copy)
+    made = make_again(tiny(), copy, ["score", "report"])
+    assert made.results is not None
+    assert made.page is not None
+    changed = {name.partition("/")[0] for name, state in snapshot(copy).items() if before[name] != state}
+    assert changed == {"results", "report"}
+    monkeypatch.undo()
+    assert to_do(copy) == [], "under the keys of the run itself"
+    (copy / "evaluations" / "npo" / "outputs.parquet").write_bytes(b"damaged")
+    with pytest.raises(MedError):
+        make_again(tiny(), copy, ["score", "report"])
+    verify(copy / "results")
+    verify(copy / "report")
+
+
+def test_what_stands_in_the_way_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "mine.txt").write_text("precious")
+    for attempt in (plan_run, run):
+        with pytest.raises(UsageError, match=r"report: holds 'mine\.txt', which is no output of mllmu-med"):
+            attempt(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["report", "mine.txt"]
+
+
+def test_a_second_process_in_the_same_folder_is_refused(copy: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mllmu_med.pipeline.lanes import alone_in\n"
+        "with alone_in(Path(sys.argv[1])): print(1, flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(copy)], stdin=PIPE, stdout=PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"1\n"
+        for attempt in (lambda: run(tiny(), copy, jobs=1), lambda: make_again(tiny(), copy, ["report"])):
+            with pytest.raises(UsageError, match="another process is at work there"):
+                attempt()
+        other.kill()
+    run(tiny(), copy, jobs=1)
+
+
+def test_what_models_say_of_real_values_is_closed_like_the_benchmark(copy: Path) -> None:
+    (copy / "benchmark").chmod(0o700)
+    for name in ("models/npo", "evaluations/npo", "results", "report"):
+        shutil.rmtree(copy / name)
+    run(tiny(), copy, jobs=1)
+    modes = {name: stat.S_IMODE((copy / name).stat().st_mode) for name in ("models", "models/npo", "evaluations/npo",
+             "results", "report", "evaluations/ga")}  # fmt: skip
+    assert modes == {
+        **dict.fromkeys(modes, 0o700),
+        "models": modes["models"],
+        "evaluations/ga": modes["evaluations/ga"],
+    }
+    assert modes["evaluations/ga"] != 0o700, "made while the benchmark was open"
 
 
 def test_a_lost_stage_is_made_again_with_the_same_bytes(copy: Path, finished: Path) -> None:

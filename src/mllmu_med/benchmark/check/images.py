@@ -15,6 +15,7 @@ from mllmu_med.benchmark.check.leaks import PART_NAMES, PARTS
 from mllmu_med.benchmark.images.near_duplicates import SIDE, Look, look, near_pairs
 from mllmu_med.benchmark.sample import Sample
 from mllmu_med.errors import DataError
+from mllmu_med.intact import intact
 from mllmu_med.progress import bar
 from mllmu_med.sources.images import decode, image_digest
 
@@ -36,7 +37,7 @@ def stored_images(path: Path) -> Iterator[Stored]:
     import pyarrow.parquet as pq
 
     for file in sorted((path / "images").glob("images-*.parquet")):
-        with pq.ParquetFile(file) as opened:
+        with intact(file), pq.ParquetFile(file) as opened:
             for group in range(opened.num_row_groups):
                 for row in opened.read_row_group(group).to_pylist():
                     data = (row["image"] or {}).get("bytes") or b""
