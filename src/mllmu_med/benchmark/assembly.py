@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from mllmu_med.benchmark.wording.phrasing import Wordings, clinical_wordings
 from mllmu_med.errors import UsageError
 from mllmu_med.seeding import rng
 
+log = logging.getLogger("mllmu_med")
+
 Emitted = list[Sample] | str
 """What becomes of one record: its samples, or why it is left out."""
 
@@ -42,6 +45,7 @@ class Assembly:
     def __init__(self, catalogue: Catalogue, plan: BenchmarkPlan, seed: int, real: RealPatients | None = None) -> None:
         self.catalogue, self.plan, self.seed = catalogue, plan, seed
         self.division: Division = divide(catalogue, plan, seed)
+        self._real = real or {}
         self.skipped: Counter[str] = Counter(catalogue.skipped)
         self.rules: list[Rule] = choose_rules(catalogue, self.division, plan, seed)
         ruled = apply_rules(self.rules, catalogue, self.division)
@@ -65,7 +69,7 @@ class Assembly:
             [drawn[0] if requested is None else requested, *drawn[1:]],
             plan,
             seed,
-            real or {},
+            self._real,
         )
         taken = {*ruled.groups, *self.population.home}
         singles = single_facts(catalogue, self.division, plan, numbers.wrong_image_facts, taken, seed)
@@ -88,15 +92,34 @@ class Assembly:
         self._recent: OrderedDict[int, dict[int, Emitted]] = OrderedDict()
 
     def _requested(self, free: Sequence[int]) -> list[int] | None:
-        """The groups whose patients are named by the plan's requests; None if no patient is named."""
-        if not Requests(self.plan.requests).patients and self.plan.request_file is None:
+        """The groups whose patients are named by the plan's requests; None if no patient is named.
+
+        Raises:
+            UsageError: a request that was written by hand, or all of a file, name nothing that can be forgotten. An
+                entry of a file, which may list every patient of a hospital, is warned of and counted as skipped.
+        """
+        requests = Requests(self.plan.requests, self._real)
+        unmet = [f"{level}={name}" for level, name in requests.facts if (level, name) not in self.catalogue.facts.met]
+        if unmet:
+            raise UsageError(f"the requests name no record: {', '.join(unmet)}")
+        if not requests.patients and self.plan.request_file is None:
             return None
         found = [group for group in free if self.division.is_requested(group)]
-        if not found:
+        met = {
+            name for group in found for entry in self.division.entries(group)
+            for name in requests.naming_patient(entry.record)
+        }  # fmt: skip
+        lost = [request for request in requests.patients if request not in met]
+        if lost or not found:
+            named = ", ".join(f"{level}={name}" for level, name in lost) or self.plan.request_file
             raise UsageError(
-                "the requests name no training record that could leak: "
-                f"{', '.join(self.plan.requests) or self.plan.request_file}. Names are those of the source's hierarchy"
+                f"the requests name no training record that could leak: {named}. Names are those of the source's "
+                "hierarchy, sign for sign"
             )
+        for name in sorted(requests.ids - met):
+            why = "no training record that could leak" if name in self.catalogue.facts.met else "no record"
+            log.warning("request %s…: %s; its patient is not among the forgotten", name[:12], why)
+            self.skipped[f"request {name[:12]}…: {why}"] += 1
         return found
 
     def _tell(self) -> dict[int, str]:

@@ -18,7 +18,7 @@ from mllmu_med.benchmark.images.inspection import Inspector, inspect
 from mllmu_med.benchmark.images.near_duplicates import near_pairs
 from mllmu_med.benchmark.neighbours import SameQuestion
 from mllmu_med.benchmark.plan import ERROR_TYPES
-from mllmu_med.benchmark.requests import Requests
+from mllmu_med.benchmark.requests import Request, Requests
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.benchmark.spool import Spool
 from mllmu_med.benchmark.wording.phrasing import ObservedWordings
@@ -80,12 +80,14 @@ class GroupFacts:
     """What is known of every group by number, in a few bytes each: per part, whether it has records of some kind.
 
     Bit ``part`` of ``stated``, ``imaged``, ``leaky``: it has a record, a record with an image, a record with an image
-    that can leak. ``kinds[3 * group + part]``: bit per :data:`ERROR_TYPES` that fits one of its records.
+    that can leak. ``kinds[3 * group + part]``: bit per :data:`ERROR_TYPES` that fits one of its records. ``met``: the
+    requests, and their ids, that name a record.
     """
 
     def __init__(self) -> None:
         self.stated, self.imaged, self.leaky, self.asked = bytearray(), bytearray(), bytearray(), bytearray()
         self.kinds = array("I")
+        self.met: set[Request | str] = set()
 
     def add(self, group: int, record: Record, requests: Requests) -> None:
         """Note a record."""
@@ -96,7 +98,9 @@ class GroupFacts:
         part = part_of(record)
         bit = 1 << part
         self.stated[group] |= bit
-        if requests.name_patient(record):
+        naming = requests.naming_patient(record)
+        self.met.update(naming, requests.naming_fact(record))
+        if naming:
             self.asked[group] |= bit
         if record.image is None:
             return

@@ -55,22 +55,27 @@ class Requests:
         self.patients = [request for request in requests if request.level in PATIENT_LEVELS]
         self.facts = [request for request in requests if request.level in FACT_LEVELS]
 
-    def name_patient(self, record: Record) -> bool:
-        """Whether the record is a requested patient's, or lies below a requested node, as its source says."""
-        if self.ids and record.extra.get("request") in self.ids:
-            return True
-        held = record.hierarchy
-        return held is not None and any(held.get(request.level) == request.name for request in self.patients)
+    def naming_patient(self, record: Record) -> list[Request | str]:
+        """The requests and ids that name the record's patient, or a node above it, as its source says."""
+        own = record.extra.get("request")
+        held = record.hierarchy or {}
+        by_name = [request for request in self.patients if held.get(request.level) == request.name]
+        return [*by_name, own] if isinstance(own, str) and own in self.ids else [*by_name]
+
+    def naming_fact(self, record: Record) -> list[Request]:
+        """The requests for a modality, organ, finding or instance that the record lies below."""
+        if not self.facts:
+            return []
+        own = {"modality": record.modality, "organ": record.body_part, "finding": record.answer}
+        return [
+            request for request in self.facts
+            if (record.id == request.name if request.level == "instance"
+                else normalise(own[request.level] or "") == normalise(request.name))
+        ]  # fmt: skip
 
     def name_fact(self, record: Record) -> bool:
         """Whether the record lies below a requested modality, organ, finding or instance; True if none is requested."""
-        if not self.facts:
-            return True
-        own = {"modality": record.modality, "organ": record.body_part, "finding": record.answer}
-        return any(
-            record.id == name if level == "instance" else normalise(own[level] or "") == normalise(name)
-            for level, name in self.facts
-        )
+        return not self.facts or bool(self.naming_fact(record))
 
     def cover(self, hierarchy: Sequence[Node]) -> bool:
         """Whether a sample with this path lies below a requested node."""

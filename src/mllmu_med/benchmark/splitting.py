@@ -80,7 +80,7 @@ def divide(catalogue: Catalogue, plan: BenchmarkPlan, seed: int) -> Division:
     Following the source: a group with a training record is a training group, and its records of other splits are left
     out, because their image was seen in training; of the others, one with a test record is a test group. A group
     without a stated split is for training. Where less than one in fifty groups with an image remains for testing, the
-    groups are divided anew.
+    groups are divided anew; a patient whom a forget request names is for training then, or could not be forgotten.
 
     Raises:
         DataError: nothing to train on.
@@ -114,7 +114,7 @@ def _divide_anew(catalogue: Catalogue, parts: bytearray, plan: BenchmarkPlan, se
     with_image = array("I")
     for group in catalogue.groups():
         parts[group] = TRAIN
-        if catalogue.facts.imaged[group]:
+        if catalogue.facts.imaged[group] and not catalogue.facts.asked[group]:
             with_image.append(group)
     test = round(len(with_image) * plan.test_share)
     validation = round(len(with_image) * plan.validation_share)

@@ -8,7 +8,7 @@ can say what identifies; times of day; sex, weight and the like, which describe 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -77,11 +77,11 @@ def identifying(dataset: Dataset) -> Iterator[PrivateField]:
     Use it inside ``quiet``.
     """
     ideographic = any(charset in _IDEOGRAPHIC for charset in texts(dataset, "SpecificCharacterSet"))
-    for phi_class, value in _walk(dataset, ideographic, 0):
+    for phi_class, value, element in _walk(dataset, ideographic, 0):
         value = " ".join(value.split())
         readable = value.isprintable() and "\ufffd" not in value
         if readable and SHORTEST <= len(value) <= LONGEST and len(set(value) - set("-_.^ ")) > 1:
-            yield PrivateField(phi_class, value)
+            yield PrivateField(phi_class, value, element)
 
 
 def written_names(name: str, ideographic: bool = False) -> list[str]:
@@ -104,33 +104,45 @@ def _in_order(group: str) -> str:
     return " ".join(part for part in (prefix, given, middle, family, suffix) if part)
 
 
-def _walk(dataset: Dataset, ideographic: bool, depth: int) -> Iterator[tuple[str, str]]:
-    """Class and value of every identifying element, before the values are looked at."""
+def _walk(dataset: Dataset, ideographic: bool, depth: int) -> Iterator[tuple[str, str, str]]:
+    """Class, value and keyword of every identifying element, before the values are looked at.
+
+    The patient's own elements come first: of a value that stands in several, the first one counts.
+    """
     from pydicom.datadict import keyword_for_tag
 
-    for tag in sorted(dataset.keys()):
+    for tag in sorted(dataset.keys(), key=lambda tag: (tag.group != _PATIENT_GROUP, tag)):
         if tag.is_private:
             continue
         keyword, vr = keyword_for_tag(tag), _type(dataset, tag)
         if vr == "SQ" and depth < _DEEPEST:
             for item in items(dataset, tag):
                 yield from _walk(item, ideographic, depth + 1)
-        elif vr == "PN":
-            phi_class = "name" if tag.group == _PATIENT_GROUP or keyword == "PersonName" else "physician"
-            yield from ((phi_class, one) for name in texts(dataset, tag) for one in written_names(name, ideographic))
-        elif vr in ("DA", "DT"):
-            yield from (("date", day) for value in texts(dataset, tag) if (day := _day(value, keyword)))
-        elif vr == "AS":
-            yield from (("date", age) for value in texts(dataset, tag) if (age := _high_age(value)))
-        elif vr == "UI" and keyword not in CLASSES["device"]:
-            ours = (uid for uid in texts(dataset, tag) if not uid.startswith(_STANDARD))
-            yield from (("other", uid) for uid in ours if not keyword.endswith("ClassUID"))
-        elif vr == "UR" and not keyword.startswith(("CodingScheme", "URN")):
-            yield from (("url", link) for link in texts(dataset, tag))
-        elif keyword in TELECOM:
-            yield from ((_telecom(value), value) for value in texts(dataset, tag))
-        elif keyword in _CLASS_OF:
-            yield from ((_CLASS_OF[keyword], value) for value in texts(dataset, tag))
+        else:
+            found = _of_element(texts(dataset, tag), keyword, vr, tag.group == _PATIENT_GROUP, ideographic)
+            yield from ((phi_class, value, keyword) for phi_class, value in found)
+
+
+def _of_element(
+    values: Iterable[str], keyword: str, vr: str, patients: bool, ideographic: bool
+) -> Iterator[tuple[str, str]]:
+    """Class and value of what identifies in one element; nothing where it does not."""
+    if vr == "PN":
+        phi_class = "name" if patients or keyword == "PersonName" else "physician"
+        yield from ((phi_class, one) for name in values for one in written_names(name, ideographic))
+    elif vr in ("DA", "DT"):
+        yield from (("date", day) for value in values if (day := _day(value, keyword)))
+    elif vr == "AS":
+        yield from (("date", age) for value in values if (age := _high_age(value)))
+    elif vr == "UI" and keyword not in CLASSES["device"]:
+        ours = (uid for uid in values if not uid.startswith(_STANDARD))
+        yield from (("other", uid) for uid in ours if not keyword.endswith("ClassUID"))
+    elif vr == "UR" and not keyword.startswith(("CodingScheme", "URN")):
+        yield from (("url", link) for link in values)
+    elif keyword in TELECOM:
+        yield from ((_telecom(value), value) for value in values)
+    elif keyword in _CLASS_OF:
+        yield from ((_CLASS_OF[keyword], value) for value in values)
 
 
 def _type(dataset: Dataset, tag: BaseTag) -> str:

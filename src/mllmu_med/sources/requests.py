@@ -22,10 +22,16 @@ VERSION = 1
 
 
 class PrivateField(NamedTuple):
-    """A value that identifies a patient, and the class of Safe Harbor it belongs to."""
+    """A value that identifies a patient, and the class of Safe Harbor it belongs to.
+
+    Attributes:
+        element: keyword of the DICOM element that holds it; empty where it comes from elsewhere. An institution's
+            address is as identifying as a patient's, but no answer to where the patient lives.
+    """
 
     phi_class: str
     value: str
+    element: str = ""
 
     def __repr__(self) -> str:
         return f"PrivateField({self.phi_class!r}, ***)"
@@ -113,7 +119,10 @@ def _write(file: Any, requests: Iterable[Request], path: Path) -> None:
             raise DataError("the id occurs twice", file=path, record=request.id)
         file.write(",\n" if seen else "\n")
         seen.add(request.id)
-        fields = [{"class": field.phi_class, "value": field.value} for field in request.fields]
+        fields = [
+            {"class": field.phi_class, "value": field.value, **({"element": field.element} if field.element else {})}
+            for field in request.fields
+        ]
         value = {"id": request.id, "fields": fields, "records": request.records}
         file.write(json.dumps(value, ensure_ascii=False))
     file.write("\n]}\n")
@@ -125,10 +134,11 @@ def _request(value: object, path: Path, position: int) -> Request:
         raise error
     identity, fields, records = value["id"], value["fields"], value["records"]
     if not isinstance(fields, list) or not all(
-        isinstance(one, dict) and one.keys() == {"class", "value"} for one in fields
+        isinstance(one, dict) and {"class", "value"} <= one.keys() <= {"class", "value", "element"} for one in fields
     ):
         raise error
     texts = [text for field in fields for text in field.values()]
     if not isinstance(records, list) or not all(type(one) is str for one in [identity, *records, *texts]):
         raise error
-    return Request(identity, tuple(PrivateField(one["class"], one["value"]) for one in fields), tuple(records))
+    made = tuple(PrivateField(one["class"], one["value"], one.get("element", "")) for one in fields)
+    return Request(identity, made, tuple(records))

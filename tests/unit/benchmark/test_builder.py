@@ -279,6 +279,22 @@ def test_patients_can_be_named_by_the_source_s_own_hierarchy(tmp_path: Path, pla
         build_benchmark(FakeSource(), named, tmp_path / "c", seed=0)
 
 
+@pytest.mark.parametrize(("texts", "lost"), [
+    (("institution=North", "institution=Nroth"), "name no training record that could leak: institution=Nroth"),
+    (("institution=North", "institution=south"), "name no training record that could leak: institution=south"),
+    (("institution=North", "institution=Tested"), "name no training record that could leak: institution=Tested"),
+    (("institution=North", "modality=head scan", "modality=CTT"), "name no record: modality=CTT"),
+])  # fmt: skip
+def test_no_request_is_dropped_without_a_word(
+    texts: tuple[str, ...], lost: str, tmp_path: Path, plan: BenchmarkPlan
+) -> None:
+    """Beside one that can be carried out; every fifth picture is a test picture, and so is all of that hospital."""
+    source = FakeSource(hospitals=("South", "North", "South", "South", "Tested"))
+    with pytest.raises(UsageError, match=lost):
+        build_benchmark(source, replace(plan, requests=texts), tmp_path / "b", seed=0)
+    assert not (tmp_path / "b").exists()
+
+
 def test_jobs_do_not_change_a_byte(built: Benchmark, plan: BenchmarkPlan, tmp_path: Path) -> None:
     again = build_benchmark(FakeSource(), plan, tmp_path / "again", seed=3, jobs=2)
     assert bytes_of(again.path) == bytes_of(built.path)

@@ -17,7 +17,7 @@ from tests.unit.benchmark.fake_source import FakeSource
 KEY = "ab" * 32
 
 
-def request(name: str, *fields: tuple[str, str]) -> Request:
+def request(name: str, *fields: tuple[str, ...]) -> Request:
     return Request(name, tuple(PrivateField(*field) for field in fields))
 
 
@@ -40,6 +40,29 @@ def test_values_that_identify_nobody_are_left_out(plan: BenchmarkPlan, tmp_path:
     assert read_real_patients(plan) == {}
 
 
+def test_only_what_a_header_says_of_the_patient_is_asked_for(plan: BenchmarkPlan, tmp_path: Path) -> None:
+    """No study's date as a date of birth, no scanner's number as an implant's."""
+    found = read_real_patients(plan_of(
+        plan, tmp_path / "r.json",
+        request("a", ("date", "2004-08-26", "StudyDate"), ("date", "1930-01-10", "PatientBirthDate"),
+                ("date", "93 years", "PatientAge"), ("date", "2004-08-20", "AdmittingDate"),
+                ("geography", "2 Side Road", "InstitutionAddress"), ("device", "SN-12345", "DeviceSerialNumber"),
+                ("other", "1.2.3.4", "StudyInstanceUID"), ("email", "a@b.example", "PatientTelecomInformation"),
+                ("name", "Ann Moe", "PatientMotherBirthName"), ("physician", "Op Erator", "OperatorsName")),
+    ))["a"]  # fmt: skip
+    assert [(v.phi_class, v.value) for v in found] == [
+        ("date", "1930-01-10"), ("age", "93 years"), ("admission", "2004-08-20"), ("email", "a@b.example"),
+    ]  # fmt: skip
+
+
+def test_a_patient_of_whom_nothing_is_left_is_told(
+    plan: BenchmarkPlan, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_real_patients(plan_of(plan, tmp_path / "r.json", request("a" * 64, ("mrn", "A-4711")), request("b" * 64)))
+    (said,) = caplog.messages
+    assert said.startswith("request bbbbbbbbbbbb…: no value tells its patient from the others")
+
+
 def test_a_file_in_which_nobody_can_be_told_apart_is_refused(plan: BenchmarkPlan, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"r\.json: no request holds a value"):
         read_real_patients(plan_of(plan, tmp_path / "r.json", request("a", ("other", "M"))))
@@ -56,7 +79,9 @@ def test_file_and_choice_belong_together(plan: BenchmarkPlan) -> None:
         replace(plan, private_values="request", request_file="r.json", forget_level="section")
 
 
-def test_the_patients_of_a_request_are_the_ones_to_be_forgotten(plan: BenchmarkPlan, tmp_path: Path) -> None:
+def test_the_patients_of_a_request_are_the_ones_to_be_forgotten(
+    plan: BenchmarkPlan, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     real = {"name": "Ada Example", "mrn": "A-4711", "phone": "030 1234567"}
     own = plan_of(plan, tmp_path / "r.json", request(KEY, *real.items()), request("0" * 64, ("mrn", "unused-1")))
     source = FakeSource(requests={3: KEY})
@@ -65,6 +90,8 @@ def test_the_patients_of_a_request_are_the_ones_to_be_forgotten(plan: BenchmarkP
     assert {s.group for s in forgotten} == {"image-3"}
     assert {span.value for s in forgotten for span in s.spans} == set(real.values())
     assert built.manifest["patients"] == {"forgotten": 1, "retained": 5, "holdout": 3}
+    assert built.manifest["skipped"]["request 000000000000…: no record"] == 1
+    assert caplog.messages == ["request 000000000000…: no record; its patient is not among the forgotten"]
     others = [s for s in built.samples() if s.subset is not Subset.FORGET_PRIVACY]
     texts = [text for s in others for text in (s.question, s.answer, *s.phrasings)]
     assert not [text for text in texts if any(value in text for value in real.values())]

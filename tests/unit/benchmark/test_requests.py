@@ -25,11 +25,14 @@ def test_a_request_is_a_level_and_a_name() -> None:
 
 def test_patients_are_named_as_their_source_names_them() -> None:
     named = Requests(["institution=A", "patient=P1"])
-    assert named.name_patient(record(hierarchy={"institution": "A", "patient": "P9"}))
-    assert named.name_patient(record(hierarchy={"patient": "P1"}))
-    assert not named.name_patient(record(hierarchy={"patient": "p1 "}))
-    assert not named.name_patient(record(hierarchy=None))
-    assert not Requests(["modality=CT"]).name_patient(record(hierarchy={"patient": "P1"}))
+    assert named.naming_patient(record(hierarchy={"institution": "A", "patient": "P9"})) == [("institution", "A")]
+    assert named.naming_patient(record(hierarchy={"institution": "A", "patient": "P1"})) == named.patients
+    assert not named.naming_patient(record(hierarchy={"patient": "p1 "}))
+    assert not named.naming_patient(record(hierarchy=None))
+    assert not Requests(["modality=CT"]).naming_patient(record(hierarchy={"patient": "P1"}))
+    by_id = Requests([], ["ab12"])
+    assert by_id.naming_patient(record(extra={"request": "ab12"})) == ["ab12"]
+    assert not by_id.naming_patient(record(extra={"request": "cd34"}))
 
 
 @pytest.mark.parametrize(

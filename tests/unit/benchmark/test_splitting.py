@@ -9,6 +9,7 @@ import pytest
 
 from mllmu_med.benchmark.catalogue import Catalogue
 from mllmu_med.benchmark.plan import BenchmarkPlan
+from mllmu_med.benchmark.requests import Requests
 from mllmu_med.benchmark.splitting import TEST, TRAIN, VALIDATION, Division, counts, divide, draw_groups, outside
 from mllmu_med.errors import DataError, UsageError
 from tests.unit.benchmark.conftest import Read
@@ -86,6 +87,17 @@ def test_an_own_division_depends_on_the_seed(catalogue: Make) -> None:
     plan = BenchmarkPlan(split="own")
     drawn = [list(divide(many, plan, seed).groups(TEST)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_who_is_to_be_forgotten_is_never_tested_on(read: Read) -> None:
+    records = [
+        record(f"r{n}", group=f"g{n}", image=picture(f"g{n}", n), hierarchy={"patient": f"P{n % 4}"}) for n in range(20)
+    ]
+    made = read(*records, requests=Requests(["patient=P1"]))
+    for seed in range(20):
+        found = divide(made, BenchmarkPlan(split="own", test_share=0.5), seed)
+        assert {found.part(group) for group in range(20) if found.is_requested(group)} == {TRAIN}
+        assert sum(found.part(group) == TEST for group in range(20)) == 8, "half of the others"
 
 
 def test_nothing_to_train_on_is_an_error(catalogue: Make) -> None:

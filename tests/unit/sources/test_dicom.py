@@ -18,7 +18,7 @@ from mllmu_med.benchmark.wording.phrasing import ObservedWordings
 from mllmu_med.errors import DataError, UsageError
 from mllmu_med.sources import SOURCES, Record
 from mllmu_med.sources.dicom import DicomSource
-from mllmu_med.sources.requests import read_requests, request_id, write_requests
+from mllmu_med.sources.requests import PrivateField, read_requests, request_id, write_requests
 from mllmu_med.sources.secret_key import SecretKey
 from tests.unit.sources.made_dicom import KEY, dicom, encapsulated, item, write, write_bare
 
@@ -246,11 +246,11 @@ def test_requests_hold_what_records_do_not(tmp_path: Path) -> None:
     none, one = source.requests()
     assert source.skipped == before
     assert (none.id, none.records) == (request_id(SecretKey(KEY), "P-0"), ())
-    assert ("name", "Max Moe") in none.fields
+    assert PrivateField("name", "Max Moe", "PatientName") in none.fields
     assert one.id == request_id(SecretKey(KEY), "P-1") == records[0].extra["request"]
     assert one.records == tuple(record.id for record in records)
-    assert [tuple(field) for field in one.fields] == [
-        ("date", "2020-01-01"), ("date", "1970-04-01"), ("date", "2020-01-02"), ("mrn", "P-1"), ("mrn", "Q-7"),
+    assert [field[:2] for field in one.fields] == [
+        ("date", "1970-04-01"), ("date", "2020-01-01"), ("date", "2020-01-02"), ("mrn", "P-1"), ("mrn", "Q-7"),
         ("name", "Jane Doe"), ("name", "Jane Copy"), ("other", "1.6.0"), ("other", "1.5.1"), ("other", "1.2.3.1"),
         ("other", "1.6.1"), ("other", "1.5.2"), ("other", "1.2.3"),
     ]  # fmt: skip
@@ -348,14 +348,14 @@ class TestRealFiles:
 
     def test_requests(self) -> None:
         requests = list(self.source().requests())
-        fields = [dict(reversed([tuple(field) for field in request.fields])) for request in requests]
+        fields = [dict(reversed([field[:2] for field in request.fields])) for request in requests]
         assert [field["name"] for field in fields] == [
             "CT1 CompressedSamples", "MR1 CompressedSamples", "山田太郎", "Archibald Doe", "Peter Doe",
         ]  # fmt: skip
         assert [field["mrn"] for field in fields] == ["1CT1", "4MR1", "H31EXAMPLE", "77654033", "98890234"]
-        nested = {value for phi_class, value in requests[0].fields if phi_class == "mrn"}
+        nested = {field.value for field in requests[0].fields if field.phi_class == "mrn"}
         assert nested == {"1CT1", "ABCD1234", "1234ABCD"}
-        assert {value for phi_class, value in requests[2].fields if phi_class == "name"} == {
+        assert {field.value for field in requests[2].fields if field.phi_class == "name"} == {
             "山田太郎", "Tarou Yamada", "やまだたろう",
         }  # fmt: skip
         assert [len(request.records) for request in requests] == [6, 4, 0, 9, 4]
@@ -364,6 +364,6 @@ class TestRealFiles:
         source = self.source()
         with caplog.at_level(0):
             shown = repr([source, list(source.records()), source.skipped, list(source.requests())]) + caplog.text
-        values = [value for request in source.requests() for _, value in request.fields]
+        values = [value for request in source.requests() for _, value, _ in request.fields]
         assert len(values) > 30
         assert [value for value in values if value in shown] == []

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The valu
 
 def fields(made: Dataset) -> list[tuple[str, str]]:
     """Class and value of everything that identifies."""
-    return [tuple(field) for field in identifying(made)]
+    return [(field.phi_class, field.value) for field in identifying(made)]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_character_set_says_which_writing_comes_first(tmp_path: Path, charse
     name = "Yamada^Tarou=山田^太郎" + ("" if charset == "GB18030" else "=やまだ^たろう")
     made = dicom(SpecificCharacterSet=charset, PatientName=name)
     with quiet(), opened(write(tmp_path / "x", made)) as found:
-        names = [value for phi_class, value in identifying(found.dataset) if phi_class == "name"]
+        names = [field.value for field in identifying(found.dataset) if field.phi_class == "name"]
     assert names[0] == first
     assert {"山田太郎", "Tarou Yamada"} <= set(names)
 
@@ -131,7 +131,7 @@ def test_values_in_japanese_are_decoded_in_sequences_too(tmp_path: Path) -> None
     inner = item(PatientName="Suzuki^Hanako=鈴木^花子=すずき^はなこ")
     made = dicom(SpecificCharacterSet=["", "ISO 2022 IR 87"], OtherPatientIDsSequence=[inner])
     with quiet(), opened(write(tmp_path / "x", made)) as found:
-        assert PrivateField("name", "鈴木花子") in list(identifying(found.dataset))
+        assert PrivateField("name", "鈴木花子", "PatientName") in list(identifying(found.dataset))
 
 
 @pytest.mark.parametrize("charset", ["ISO_IR 999", "Canary", ["ISO 2022 IR 6", "Canary"]])
@@ -145,7 +145,18 @@ def test_an_unknown_character_set_is_no_obstacle(tmp_path: Path, charset: Any) -
     at = data.index(b"\x08\x00\x16\x00UI")
     path.write_bytes(data[:at] + b"\x08\0\x05\0CS" + len(text).to_bytes(2, "little") + text + data[at:])
     with quiet(), opened(path) as found:
-        assert ("name", "Jane Doe") in [tuple(field) for field in identifying(found.dataset)]
+        assert ("name", "Jane Doe") in fields(found.dataset)
+
+
+def test_the_patients_own_elements_come_first_and_each_says_where_it_stood() -> None:
+    own = {"PatientBirthDate": "19300110", "PatientAddress": "1 Main Street"}
+    made = item(**own, StudyDate="20040826", InstitutionAddress="2 Side Road")
+    assert list(identifying(made)) == [
+        PrivateField("date", "1930-01-10", "PatientBirthDate"),
+        PrivateField("geography", "1 Main Street", "PatientAddress"),
+        PrivateField("date", "2004-08-26", "StudyDate"),
+        PrivateField("geography", "2 Side Road", "InstitutionAddress"),
+    ]
 
 
 def test_private_elements_are_left_alone() -> None:
@@ -163,7 +174,7 @@ def test_values_of_odd_types_are_read(tmp_path: Path) -> None:
     made.add_new(0x00100010, "UT", "Doe^Jane")
     made.add_new(0x00101040, "DS", "")
     with quiet(), opened(write(tmp_path / "x", made)) as found:
-        got = [tuple(field) for field in identifying(found.dataset)]
+        got = fields(found.dataset)
     assert ("mrn", "ID-UN") in got
 
 

@@ -157,5 +157,5 @@ def test_nothing_of_a_header_gets_out(
     write_requests(tmp_path / "requests.json", requests)
     stored = {field.value for request in read_requests(tmp_path / "requests.json") for field in request.fields}
     assert len(stored) > 3_000
-    with_name = {request.id for request in requests for phi_class, _ in request.fields if phi_class == "name"}
+    with_name = {request.id for request in requests for field in request.fields if field.phi_class == "name"}
     assert {record.extra["request"] for record in records} <= with_name

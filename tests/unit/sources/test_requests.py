@@ -17,7 +17,7 @@ from mllmu_med.sources.secret_key import SecretKey
 
 KEY = SecretKey("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
 SECRET = '山田太郎 "Canary"'
-ONE = Request("ab" * 32, (PrivateField("name", SECRET), PrivateField("mrn", "P-77")), ("dicom-1/plane",))
+ONE = Request("ab" * 32, (PrivateField("name", SECRET), PrivateField("mrn", "P-77", "PatientID")), ("dicom-1/plane",))
 TWO = Request("cd" * 32, (), ())
 
 
@@ -37,7 +37,9 @@ def test_equal_requests_give_equal_bytes_in_any_locale(tmp_path: Path) -> None:
     assert content["version"] == 1
     assert content["requests"][0] == {
         "id": ONE.id, "records": ["dicom-1/plane"],
-        "fields": [{"class": "name", "value": SECRET}, {"class": "mrn", "value": "P-77"}],
+        "fields": [
+            {"class": "name", "value": SECRET}, {"class": "mrn", "value": "P-77", "element": "PatientID"}
+        ],
     }  # fmt: skip
     assert "山田太郎".encode() in data  # a person can read it
     assert len(data.splitlines()) == 4  # one line each, so that it can be streamed
