@@ -79,7 +79,7 @@ def compare_rows(
     sides = [
         [studies[run].side(place.row, name) for run in place.runs] for place, name in zip(places, names, strict=True)
     ]
-    known = sides[0][0].quantities()
+    known = list(dict.fromkeys(name for of_row in sides for side in of_row for name in side.quantities()))
     for metric in metrics:
         if metric not in known:
             raise UsageError(f"nothing is called '{metric}'{did_you_mean(metric, list(known))}; see compare --all")
@@ -122,6 +122,8 @@ def read_places(arguments: Sequence[str]) -> list[Place]:
         raise UsageError("a comparison takes two rows: RUN:ROW RUN:ROW, or RUN ROW ROW")
     if len(set(places)) < len(places):
         raise UsageError("a row is named twice")
+    if any(len({run.resolve() for run in place.runs}) < len(place.runs) for place in places):
+        raise UsageError("a run is named twice: the same run is no second seed")
     return places
 
 
@@ -160,8 +162,11 @@ class Study:
 
     @property
     def rows(self) -> list[str]:
-        """The rows that have outputs, sorted."""
-        return sorted(path.parent.name for path in (self.folder / "evaluations").glob("*/outputs.parquet"))
+        """The rows that have outputs, sorted: not the base, which is asked little, and no stop on the way to a row."""
+        from mllmu_med.pipeline.requests import is_row
+
+        found = (path.parent.name for path in (self.folder / "evaluations").glob("*/outputs.parquet"))
+        return sorted(name for name in found if name != "base" and is_row(name))
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -187,28 +192,23 @@ class Study:
         """Stored outputs of a row, or those of the row that refuses everything, which are stored nowhere.
 
         Raises:
-            DataError: the run has no such row, or its outputs are of another version.
+            DataError: the run has no such row, or its outputs are damaged or of another version.
         """
-        from pyarrow import ArrowInvalid
-
         from mllmu_med.evaluation.behaviour import refuse_all_outputs
-        from mllmu_med.evaluation.output_store import FILE, read_outputs
+        from mllmu_med.evaluation.output_store import read_outputs
 
         if row == REFUSE_ALL_ROW:
             asked = {output.sample_id for output in self.original}
             return refuse_all_outputs(sample for sample in self.samples if sample.id in asked)
         folder = self.folder / "evaluations" / row
-        if not (folder / FILE).is_file():
+        if row not in self.rows:
             known = [*self.rows, REFUSE_ALL_ROW]
             raise DataError(
                 f"no row '{row}'{did_you_mean(row, known)}",
                 file=self.folder,
                 mend=f"Rows with outputs: {', '.join(self.rows) or 'none; run mllmu-med evaluate first'}.",
             )
-        try:
-            return read_outputs(folder)
-        except ArrowInvalid:
-            raise DataError("made by another version", file=folder / FILE, mend="Evaluate the run again.") from None
+        return read_outputs(folder)
 
     def side(self, row: str, name: str) -> Side:
         """The row with what it is measured against."""

@@ -214,3 +214,17 @@ def verify(folder: Path) -> dict[str, Any]:
     if problems:
         raise IntegrityError(f"{folder}: {'; '.join(problems)}. Delete the folder and run the stage again.")
     return manifest
+
+
+def verify_file(path: Path) -> None:
+    """Compare one file with the manifest beside it, if there is one that lists it.
+
+    Raises:
+        IntegrityError: it has changed: a flipped bit would be read as another value.
+    """
+    if not path.is_file() or not (path.parent / MANIFEST).is_file():
+        return
+    promised = read_manifest(path.parent).get("files")
+    stated = promised.get(path.name) if isinstance(promised, dict) else None
+    if stated is not None and stated != file_digest(path):
+        raise IntegrityError(f"{path}: has changed since it was written. Delete its folder and run the stage again.")

@@ -26,7 +26,7 @@ def intact(path: Path) -> Iterator[None]:
         raise
     except (pyarrow.ArrowException, OSError, TypeError, ValueError, KeyError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DataError(f"damaged: {reason}", file=path, mend=_MEND) from error
+        raise DataError(f"damaged, or of another version: {reason}", file=path, mend=_MEND) from error
 
 
 _MEND = "Delete its folder and run the same command again."

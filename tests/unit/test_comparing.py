@@ -15,10 +15,10 @@ from mllmu_med import api, comparing
 from mllmu_med.benchmark.store import Benchmark
 from mllmu_med.cli import main
 from mllmu_med.comparing import Place, read_places
-from mllmu_med.errors import DataError, UsageError
+from mllmu_med.errors import DataError, IntegrityError, UsageError
 from mllmu_med.evaluation.comparing.sides import PARTS
 from mllmu_med.evaluation.output_store import write_outputs
-from mllmu_med.folders import write_json
+from mllmu_med.folders import file_digest, write_json
 from tests.unit.evaluation.conftest import World, build_world
 
 POLICIES = {
@@ -46,6 +46,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for row, policy in POLICIES.items():
             (folder / "evaluations" / row).mkdir(parents=True)
             write_outputs(world.outputs(policy, -0.1 if row == "theta0" else -0.5), folder / "evaluations" / row)
+        for unasked in ("base", "gone@1"):  # asked little; and a stop on the way to a row
+            (folder / "evaluations" / unasked).mkdir(parents=True)
+            write_outputs(world.outputs(World.original, -0.5)[:3], folder / "evaluations" / unasked)
         write_json(folder / "recipe.json", {"seed": 3, "evaluate": {"bootstrap": 100}})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(comparing, "compare_sides", _quick(comparing.compare_sides))
@@ -85,7 +88,10 @@ def test_rows_are_named_in_three_ways(runs: Path) -> None:
         (["first", "gone"], "takes two rows"),
         (["first:gone"], "takes two rows"),
         (["first:gone", "hides"], "name every row as RUN:ROW"),
-        (["first:gone", "first:gone"], "named twice"),
+        (["first:gone", "first:gone"], "a row is named twice"),
+        (["first,first:gone", "first,again:hides"], "the same run is no second seed"),
+        (["first,again", "gone"], "takes two rows"),
+        (["first,./runs/first", "gone", "hides"], "the same run is no second seed"),
     ],
 )
 def test_rows_that_make_no_comparison(runs: Path, rows: list[str], message: str) -> None:
@@ -103,6 +109,35 @@ def test_scores_and_parts_are_compared_unless_metrics_are_named(runs: Path) -> N
     few = api.compare(["first", "hides", "gone"], metrics=["privacy", "retain.rouge_l_f1"])
     assert [one["quantity"] for one in few["differences"]] == ["privacy", "retain.rouge_l_f1"]
     assert len(api.compare(["first", "hides", "gone"], every=True)["differences"]) > 40
+
+
+def test_all_methods_of_a_run_are_compared(runs: Path) -> None:
+    assert api.compare(["first"], metrics=["privacy"])["rows"] == ["gone", "hides"]
+    with pytest.raises(DataError, match="Rows with outputs: collapse, gone, hides, oracle, theta0"):
+        api.compare(["first", "base", "gone"])
+
+
+def test_what_one_row_has_not_is_compared_among_the_others(runs: Path) -> None:
+    """The row that refuses everything has no likelihoods, wherever it stands."""
+    rows = ("refuse_all", "gone", "hides")
+    first, last = (api.compare(["first", *order], every=True) for order in (rows, rows[::-1]))
+    known = {one["quantity"] for one in last["differences"]}
+    assert {one["quantity"] for one in first["differences"]} == known
+    assert "membership_auc" in known
+    found = [one["difference"] for one in first["differences"] if one["quantity"] == "membership_auc"]
+    assert found[:2] == [None, None]
+    assert found[2] is not None
+
+
+def test_outputs_that_have_changed_are_not_read(runs: Path) -> None:
+    path = runs / "first" / "evaluations" / "gone" / "outputs.parquet"
+    write_json(path.with_name("manifest.json"), {"files": {path.name: file_digest(path)}})
+    api.compare(["first", "gone", "hides"], metrics=["privacy"])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"gone/outputs\.parquet: has changed"):
+        api.compare(["first", "gone", "hides"], metrics=["privacy"])
 
 
 def test_every_pair_of_several_rows_is_in_the_family(runs: Path) -> None:
@@ -169,7 +204,7 @@ def test_outputs_of_another_version_are_refused(runs: Path) -> None:
 
     path = runs / "first" / "evaluations" / "gone" / "outputs.parquet"
     parquet.write_table(parquet.read_table(path).drop_columns(["confidence"]), path)
-    with pytest.raises(DataError, match="made by another version"):
+    with pytest.raises(DataError, match="damaged, or of another version: No match for FieldRef"):
         api.compare(["first", "hides", "gone"])
 
 

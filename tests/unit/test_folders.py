@@ -21,6 +21,7 @@ from mllmu_med.folders import (
     read_manifest,
     staged,
     verify,
+    verify_file,
     write_json,
 )
 
@@ -199,3 +200,18 @@ def test_damaged_json_is_one_line(tmp_path: Path) -> None:
         path.write_text(f'{{"files": {files}}}')
         with pytest.raises(DataError, match="'files' is no list of hashes by name"):
             verify(tmp_path)
+
+
+def test_one_file_is_compared_with_the_manifest_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with staged(target) as stage:
+        (stage / "a.bin").write_bytes(b"0123")
+    verify_file(target / "a.bin")
+    (target / "a.bin").write_bytes(b"0122")
+    with pytest.raises(IntegrityError, match=r"a\.bin: has changed"):
+        verify_file(target / "a.bin")
+    (target / "unlisted").write_text("x")
+    for name in ("unlisted", "missing"):
+        verify_file(target / name)
+    (tmp_path / "alone").write_text("x")
+    verify_file(tmp_path / "alone")

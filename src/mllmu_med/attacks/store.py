@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 from mllmu_med.attacks.interface import Attempt
 from mllmu_med.errors import DataError
-from mllmu_med.folders import file_digest, read_json, write_json
+from mllmu_med.folders import file_digest, read_json, verify_file, write_json
 from mllmu_med.intact import intact
 
 log = logging.getLogger("mllmu_med")
@@ -105,6 +105,7 @@ def read_attempts(path: Path) -> list[Attempt]:
     from pyarrow import parquet
 
     names = [field.name for field in fields(Attempt)]
+    verify_file(path)
     with intact(path):
         rows: list[dict[str, Any]] = parquet.read_table(path, columns=names).to_pylist()
     return [Attempt(**{**row, "candidates": tuple(row["candidates"]), "scores": tuple(row["scores"])}) for row in rows]

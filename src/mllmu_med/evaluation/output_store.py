@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med.evaluation.outputs import Output
+from mllmu_med.folders import verify_file
 from mllmu_med.intact import intact
 
 FILE = "outputs.parquet"
@@ -43,11 +44,17 @@ def write_outputs(outputs: Sequence[Output], folder: Path) -> None:
 
 
 def read_outputs(folder: Path, *, texts_only: bool = False) -> list[Output]:
-    """Read what ``write_outputs`` wrote; ``texts_only``: who was asked what and said what, without any likelihood."""
+    """Read what ``write_outputs`` wrote; ``texts_only``: who was asked what and said what, without any likelihood.
+
+    Raises:
+        IntegrityError: it is not what the folder's manifest promises.
+        DataError: it cannot be read, or is of another version.
+    """
     from pyarrow import parquet
 
     names = [field.name for field in fields(Output)]
     wanted = list(_TEXTS) if texts_only else names
+    verify_file(folder / FILE)
     with intact(folder / FILE):
         table = parquet.read_table(folder / FILE, columns=wanted)
         columns = [_values(table.column(name)) if name in wanted else repeat(None, len(table)) for name in names]

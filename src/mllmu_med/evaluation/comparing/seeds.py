@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 
+_NOTHING = 1e-12
+"""What rounding leaves of 0."""
+
+
 class OverSeeds(NamedTuple):
     """A quantity over several seeds.
 
@@ -43,6 +47,9 @@ def over_seeds(
     estimates: Sequence[float], drawn: Sequence[FloatArray], *, shared: bool, clusters: int
 ) -> OverSeeds | None:
     """Mean over S seeds with an interval that knows both the clusters and the seeds; None where one seed has no value.
+
+    None as well where neither the seeds nor the clusters differ from each other at all, and from 0: what never varied
+    says nothing of how it varies.
 
     With s² the variance of the estimates between seeds and v a bootstrap variance over clusters:
 
@@ -83,6 +90,8 @@ def over_seeds(
     else:
         variance = max(between**2, float(own.mean())) / count
     error = math.sqrt(variance)
+    if error < _NOTHING < abs(mean):
+        return None
     half = float(t.ppf((1 + COVERAGE) / 2, degrees)) * error
-    p = float(2 * t.sf(abs(mean) / error, degrees)) if error > 0 else float(mean == 0)
+    p = float(2 * t.sf(abs(mean) / error, degrees)) if error >= _NOTHING else 1.0
     return OverSeeds(mean, between, math.sqrt(float(own.mean())), mean - half, mean + half, p, degrees)

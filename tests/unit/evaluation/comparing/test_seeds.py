@@ -77,6 +77,6 @@ def test_seeds_that_agree_exactly() -> None:
     same = over_seeds([0.0, 0.0], [EXACT, EXACT], shared=True, clusters=3)
     assert same is not None
     assert (same.low, same.high, same.p) == (0.0, 0.0, 1.0)
-    apart = over_seeds([0.5, 0.5], [EXACT, EXACT], shared=True, clusters=3)
-    assert apart is not None
-    assert apart.p == 0.0
+    for shared in (True, False):
+        for mean in (0.5, -0.1 - 1e-17):
+            assert over_seeds([mean, mean], [EXACT + mean] * 2, shared=shared, clusters=3) is None, "nothing varied"
