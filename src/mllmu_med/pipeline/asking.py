@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from mllmu_med.attacks.black_box.ask import ask as carry_out
 from mllmu_med.attacks.interface import Asking, Attempt
-from mllmu_med.attacks.store import write_attempts
+from mllmu_med.attacks.store import keep
 from mllmu_med.benchmark.describing import holds_real_values
 from mllmu_med.engines.answer_store import AnswerStore, discard, kept
 from mllmu_med.engines.endpoint import Endpoint, Served
@@ -32,7 +33,7 @@ from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.probe_images import image_loader
 from mllmu_med.folders import MANIFEST, digest, read_json, read_manifest, staged
 from mllmu_med.models.generation import Prompt
-from mllmu_med.pipeline.attacking import attacks_of, data_of
+from mllmu_med.pipeline.attacking import attacks_of, data_of, served_attack_key
 from mllmu_med.pipeline.evaluating import answers_folder, asked_samples
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe
@@ -225,7 +226,10 @@ class Errand:
             with staged(self.output / "attacks" / self.row, about) as folder:
                 folder.chmod(mode)
                 for name, made in attempts.items():
-                    write_attempts(made, folder / f"{name}.parquet")
+                    key = served_attack_key(self.workshop.recipe, self.key, name)
+                    keep(folder, name, made, key=key, seconds=0.0, notes=None, peak_memory_mb=0.0)
+        else:  # those of an earlier model are not this one's
+            shutil.rmtree(self.output / "attacks" / self.row, ignore_errors=True)
         counts = {
             "outputs": len(outputs),
             "empty": sum(not output.generated for output in outputs),

@@ -13,14 +13,14 @@ from mllmu_med.attacks.carry_out import carry_out
 from mllmu_med.attacks.interface import Attack, Attempt, Data, Subject, Tampering
 from mllmu_med.attacks.knowledge import attackers_data
 from mllmu_med.attacks.store import carried, keep, read_attempts, take_over
-from mllmu_med.folders import read_json
+from mllmu_med.folders import MANIFEST, digest, read_json, read_manifest
 from mllmu_med.memory import peak_memory_mb
 from mllmu_med.models.groups import has_adapter
 from mllmu_med.models.store import is_adapter
 from mllmu_med.pipeline.evaluating import asked_samples
 from mllmu_med.pipeline.stage import Facts
 from mllmu_med.pipeline.workshop import Workshop
-from mllmu_med.recipe import make_attacks
+from mllmu_med.recipe import Recipe, attack_arguments, make_attacks
 
 log = logging.getLogger("mllmu_med")
 
@@ -143,10 +143,31 @@ def row_attempts(workshop: Workshop, rows: list[str]) -> dict[str, dict[str, lis
     found: dict[str, dict[str, list[Attempt]]] = {}
     for row in rows:
         folder = workshop.output / "attacks" / row
-        if names and (folder / "manifest.json").is_file():
+        if names and (folder / MANIFEST).is_file():
             made = {name: path for name in names if (path := folder / f"{name}.parquet").is_file()}
+            if "served" in read_manifest(folder):
+                made = _of_the_same_model(workshop, row, made)
             found[row] = {name: read_attempts(path) for name, path in made.items()}
     return found
+
+
+def _of_the_same_model(workshop: Workshop, row: str, made: Mapping[str, Path]) -> dict[str, Path]:
+    """Attempts on a served model that are of the row as it was asked last, by what the recipe says today."""
+    asked = read_manifest(workshop.output / "evaluations" / row)["key"]
+    same = {}
+    for name, path in made.items():
+        if carried(path.parent, name, served_attack_key(workshop.recipe, asked, name)) is None:
+            log.warning("%s on %s: of another model, or with other numbers: left out; ask it again", name, row)
+        else:
+            same[name] = path
+    return same
+
+
+def served_attack_key(recipe: Recipe, asked: str, name: str) -> str:
+    """Hash of what attempts on a served model depend on: who was asked what (``asked``), and the attack's numbers."""
+    numbers = {key: str(value) for key, value in attack_arguments(recipe)[name].items()}
+    data = recipe.attack.model_dump(mode="json", exclude={"attacks"})
+    return digest({"asked": asked, "attack": name, "numbers": numbers, "data": data})
 
 
 def about_attacks(attacks: Mapping[str, Attack]) -> dict[str, dict[str, Any]]:

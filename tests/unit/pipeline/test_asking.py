@@ -18,6 +18,7 @@ from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.evaluation.probe_images import image_loader
 from mllmu_med.folders import canonical_json, read_json, read_manifest, verify, write_json
 from mllmu_med.pipeline.asking import roughly_tokens, served_rows
+from mllmu_med.pipeline.attacking import row_attempts
 from mllmu_med.pipeline.evaluating import answers_folder, asked_samples
 from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe
@@ -250,6 +251,33 @@ def test_black_box_attacks_are_carried_out_and_lie_where_the_others_do(run: Path
     assert attempts
     assert all(attempt.candidates[0].startswith(attempt.question) for attempt in attempts)
     verify(run / "attacks" / "served")
+
+
+def test_attacks_on_an_earlier_model_are_not_this_ones(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither behind the same address, nor with other numbers of the attack."""
+    raw, name = read_json(run / "recipe.json"), black_box_name()
+    raw["attack"] = {"attacks": [name], "targets": 4}
+    write_json(run / "recipe.json", raw)
+
+    def found() -> dict[str, list[str]]:
+        return {row: list(made) for row, made in row_attempts(workshop(run), ["served"]).items()}
+
+    with serving(reply) as server:
+        ask(run, server, attacks=True)
+        assert found() == {"served": [name]}
+        write_json(run / "recipe.json", {**raw, "attack": {**raw["attack"], "targets": 3}})
+        assert found() == {"served": []}
+        assert f"{name} on served: of another model, or with other numbers: left out" in caplog.text
+        write_json(run / "recipe.json", raw)
+        kept = shutil.copytree(run / "attacks", run.parent / "attacks")
+        ask(run, server, afresh=True)
+        assert found() == {}
+        assert not (run / "attacks" / "served").exists()
+        shutil.copytree(kept, run / "attacks", dirs_exist_ok=True)
+        api.ask(run, server.url, "another", "served", afresh=True, attacks=True, backoff=0.0, retries=0)
+        shutil.rmtree(run / "attacks")
+        shutil.copytree(kept, run / "attacks")
+    assert found() == {"served": []}
 
 
 def black_box_name() -> str:
