@@ -262,7 +262,9 @@ def read_results(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / RESULTS
     if not path.is_file():
         raise DataError("no results.json: not a finished run", file=folder, mend="Run mllmu-med run or evaluate first.")
-    results: dict[str, Any] = read_json(path)
+    results = read_json(path)
+    if not isinstance(results, dict):
+        raise DataError("not the results of a run", file=path, mend="Run mllmu-med score again.")
     return results
 
 
@@ -368,7 +370,8 @@ def check(folder: Path | str, *, every: bool = False) -> list[CheckResult]:
     folders = [folder] if (folder / MANIFEST).is_file() else sorted(_finished_below(folder))
     if not folders:
         raise DataError("no manifest.json here or below", file=folder, mend="Give a folder that mllmu-med has written.")
-    results, broken = [], []
+    results: list[CheckResult] = []
+    broken = [f"{path}: no manifest.json, so nothing says what it should be." for path in _without_manifest(folder)]
     for each in folders:
         try:
             results.append(_check_one(each, every))
@@ -377,6 +380,18 @@ def check(folder: Path | str, *, every: bool = False) -> list[CheckResult]:
     if broken:
         raise IntegrityError(" ".join(broken))
     return results
+
+
+def _without_manifest(run: Path) -> list[Path]:
+    """Stages of a run that hold files, but no list of them; the pipeline leaves none like that."""
+    kinds = ("models", "evaluations", "attacks", "states", "inside")
+    stages = [
+        run / "benchmark",
+        run / "results",
+        run / "report",
+        *(path for kind in kinds for path in run.glob(f"{kind}/[!.]*")),
+    ]
+    return sorted(path for path in stages if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file())
 
 
 def _finished_below(folder: Path) -> list[Path]:

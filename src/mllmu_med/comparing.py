@@ -147,7 +147,9 @@ class Study:
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
         """The recipe as stored; read leniently, so that older runs can be compared."""
-        recipe: Mapping[str, Any] = read_json(self.folder / "recipe.json")
+        recipe = read_json(self.folder / "recipe.json")
+        if not isinstance(recipe, dict) or not isinstance(recipe.get("evaluate", {}), dict):
+            raise DataError("not a recipe", file=self.folder / "recipe.json", mend="Run the recipe again.")
         return recipe
 
     @property

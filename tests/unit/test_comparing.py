@@ -129,6 +129,13 @@ def test_what_one_row_has_not_is_compared_among_the_others(runs: Path) -> None:
     assert found[2] is not None
 
 
+@pytest.mark.parametrize("recipe", [[], [1], {"evaluate": []}, "x"])
+def test_a_recipe_that_is_none(runs: Path, recipe: object) -> None:
+    write_json(runs / "first" / "recipe.json", recipe)
+    with pytest.raises(DataError, match=r"recipe\.json: not a recipe"):
+        api.compare(["first", "gone", "hides"])
+
+
 def test_outputs_that_have_changed_are_not_read(runs: Path) -> None:
     path = runs / "first" / "evaluations" / "gone" / "outputs.parquet"
     write_json(path.with_name("manifest.json"), {"files": {path.name: file_digest(path)}})

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mllmu_med.evaluation.metrics import METRICS
+from mllmu_med.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -80,11 +81,24 @@ def test_every_command_of_the_documentation_parses() -> None:
         for line in re.findall(r"^\$ (?:\.venv/bin/)?mllmu-med (.*)$", block, re.MULTILINE)
     ]
     assert len(commands) > 10
+    loaded = set()
     for page, line in commands:
         verb, *arguments = shlex.split(line, comments=True)
         assert verb in verbs, f"{page}: {line}"
-        with verbs[verb].make_context(verb, arguments):
-            pass
+        with verbs[verb].make_context(verb, arguments) as context:
+            recipe, overrides = context.params.get("recipe"), context.params.get("overrides") or ()
+        if recipe is None or recipe in OWN or any(one in line for one in MISTAKES):
+            continue
+        changes = [one for one in (recipe, *overrides) if "=" in one]
+        load_recipe("phantom" if "=" in recipe else recipe, *changes)
+        loaded.add(recipe)
+    assert {"phantom", "slake", "qwen2_5_vl"} <= loaded
+
+
+OWN = ("chest_pairs", "mine.yaml", "runs/phantom/tuning/tuned.yaml")
+"""Recipes that the reader makes on the way."""
+MISTAKES = ("model.trainble",)
+"""What a page shows to show the error."""
 
 
 def test_no_page_points_to_a_file_that_is_not_there() -> None:

@@ -64,8 +64,19 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, e.g. seed=1 or model.lora.rank=8."),
 ]
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():  # an unset variable would mean the folder one stands in
+        raise typer.BadParameter("is empty")
+    return Path(text)
+
+
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder of the run.", show_default="runs/<recipe name>")
+    Path | None,
+    typer.Option(
+        "--output", "-o", parser=_folder, metavar="PATH", help="Folder of the run.", show_default="runs/<recipe name>"
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn.", show_default="the recipe's")

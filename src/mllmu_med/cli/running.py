@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +103,9 @@ def unlearn(
       mllmu-med unlearn phantom -m npo methods.npo.parameters.beta=0.5
       mllmu-med unlearn -m grad_diff --retain-budget 0.02
     """
-    recipe = _load(order, method, retain_budget)
+    if retain_budget is not None:  # said in the call, like any other change
+        order = replace(order, overrides=[*(order.overrides or ()), f"unlearn.retain_budget={retain_budget}"])
+    recipe = _load(order, method)
     if not method and _methods_are_chosen(order):
         _carry_out("unlearn", order, recipe)
     else:
@@ -222,7 +225,7 @@ def _methods_are_chosen(order: Order) -> bool:
 
 def _changed(order: Order) -> list[str]:
     """Names of the settings that the call changes, e.g. ``unlearn.steps``."""
-    return [change.partition("=")[0] for change in (order.recipe, *(order.overrides or ()))]
+    return [change.partition("=")[0].strip() for change in (order.recipe, *(order.overrides or ()))]
 
 
 def _recommended(recipe: Recipe) -> Recipe:
@@ -255,14 +258,12 @@ def _as_called(recipe: Recipe, order: Order) -> Recipe:
     return Recipe.model_validate({**recipe.to_dict(), "methods": methods})
 
 
-def _load(order: Order, methods: list[str] | None = None, retain_budget: float | None = None) -> Recipe:
+def _load(order: Order, methods: list[str] | None = None) -> Recipe:
     from mllmu_med.recipe import load_recipe
 
     recipe, changes = order.recipe, list(order.overrides or ())
     if "=" in recipe and not Path(recipe).is_file():  # "mllmu-med run seed=1": the recipe was left out
         recipe, changes = "phantom", [recipe, *changes]
-    if retain_budget is not None:
-        changes.append(f"unlearn.retain_budget={retain_budget}")
     return load_recipe(recipe, *changes, seed=order.seed, limit=order.limit, methods=methods or ())
 
 

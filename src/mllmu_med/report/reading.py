@@ -97,8 +97,8 @@ def rows_of(results: Results) -> list[Mapping[str, Any]]:
     if results.get("format") != FORMAT:
         raise DataError(f"format is {results.get('format')!r}, expected {FORMAT!r}", mend="Run the evaluation again.")
     rows = results.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise DataError("the results hold no row", mend="Run the evaluation again.")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise DataError("the results hold no rows, or something else among them", mend="Run the evaluation again.")
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,10 @@ class Pipeline:
         self.calls.append(("run", recipe, output, choices))
         if self.error is not None:
             raise self.error
+        return SimpleNamespace(folder=output, results=self.results, page=output / "report" / "index.html")
+
+    def make_again(self, recipe: Recipe, output: Path, verbs: Sequence[str]) -> SimpleNamespace:
+        self.calls.append(("again", recipe, output, {"verbs": verbs}))
         return SimpleNamespace(folder=output, results=self.results, page=output / "report" / "index.html")
 
 

@@ -26,7 +26,7 @@ def test_report_rewrites_the_page_of_a_finished_run(pipeline: Pipeline, shell: A
     code, out, _ = shell("report", "mine")
     assert (code, out) == (0, "runs/mine/report/index.html\n")
     ((_, recipe, folder, choices),) = pipeline.calls
-    assert (recipe.seed, folder, choices) == (8, Path("runs/mine"), {"only": ("report",)})
+    assert (recipe.seed, folder, choices) == (8, Path("runs/mine"), {"verbs": ("report",)})
     assert json.loads(shell("report", "runs/mine", "--json")[1]) == {"page": "runs/mine/report/index.html"}
 
 
@@ -46,9 +46,15 @@ def test_check_verifies_every_folder_of_a_run(pipeline: Pipeline, shell: Any, tm
         ["ok", "runs/mine/models/base"], ["ok", "runs/mine/models/npo"],
     ]  # fmt: skip
     (tmp_path / "runs" / "mine" / "models" / "npo" / "weights").write_text("npO")
+    (tmp_path / "runs" / "mine" / "results").mkdir()
+    (tmp_path / "runs" / "mine" / "results" / "results.json").write_text("{}")
+    (tmp_path / "runs" / "mine" / "models" / ".checkpoint-ga").mkdir()
+    (tmp_path / "runs" / "mine" / "report").mkdir()
     code, out, err = shell("check", "runs/mine", "--json")
     assert (code, out) == (6, "")
     assert "models/npo: weights has changed" in err
+    assert "runs/mine/results: no manifest.json" in err, "nothing says what it should be"
+    assert err.count("no manifest") == 1
 
 
 def test_check_of_a_benchmark_prints_findings_and_fails_on_errors(

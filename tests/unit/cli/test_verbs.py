@@ -143,6 +143,13 @@ def test_unlearn_takes_the_methods_of_the_call_or_of_ones_own_recipe_else_the_re
     assert pipeline.calls[-1][1].methods[0].steps == 7, "who names the method means it"
     assert shell("unlearn", "unlearn.learning_rate=1e-3", "unlearn.retain_share=0.3")[0] == 0
     assert pipeline.calls[-1][1].methods[0].learning_rate == 1e-3
+    assert shell("unlearn", "unlearn.steps =7")[0] == 0
+    assert pipeline.calls[-1][1].methods[0].steps == 7, "a blank changes nothing"
+    mine.write_text(
+        "source: {name: phantom}\nmethods: [{name: npo, retain_budget: 0.5, steps: 100}]\n", encoding="utf-8"
+    )
+    assert shell("unlearn", str(mine), "-m", "npo", "--retain-budget", "0.02", "unlearn.steps=7")[0] == 0
+    assert (pipeline.calls[-1][1].methods[0].retain_budget, pipeline.calls[-1][1].methods[0].steps) == (0.02, 7)
     assert shell("unlearn", "phantom", "methods.npo.steps=9")[0] == 0
     assert len(pipeline.calls[-1][1].methods) > 1, "who changes one of the recipe's methods means these"
 
@@ -290,3 +297,9 @@ def test_the_public_api_is_lazy_and_complete() -> None:
     assert all(callable(getattr(mllmu_med, name)) for name in names[1:])
     with pytest.raises(AttributeError, match="no attribute 'lern'"):
         mllmu_med.lern  # noqa: B018
+
+
+def test_an_empty_output_is_not_the_folder_one_stands_in(shell: Any) -> None:
+    code, _, error = shell("run", "phantom", "-o", "")
+    assert code == 2
+    assert "is empty" in error
