@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mllmu_med.models import features
+from mllmu_med.models.digests import reference_space
 from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import VisionLanguageModel
@@ -146,3 +147,14 @@ def test_the_order_of_methods_does_not_matter(
     work["references"] = 0
     assert all(same(trained(name, "full"), found[0][0][name]) for name in NAMES)
     assert max(count for _, count in found) < work["references"], "they share what they need alike"
+
+
+def test_another_attention_of_the_text_model_is_another_space(load_tiny: Load) -> None:
+    """It rounds otherwise, wherever in the configuration it is asked for."""
+    vlm = load_tiny("llava")
+    spaces = []
+    for asked in ("sdpa", {"text_config": "eager"}, {"vision_config": "eager"}, "eager"):
+        vlm.model.set_attn_implementation(asked)
+        spaces.append(reference_space(vlm))
+    assert None not in spaces
+    assert len(set(spaces)) == 4

@@ -108,3 +108,16 @@ def test_no_page_points_to_a_file_that_is_not_there() -> None:
             if not (page.parent / target).exists() and "docs/assets" not in target:
                 missing.append(f"{page.relative_to(ROOT)} → {target}")
     assert missing == []
+
+
+def test_the_page_on_quantised_bases_names_edits_by_what_they_support() -> None:
+    from mllmu_med.methods import METHODS
+    from mllmu_med.methods.interface import Supports
+
+    page = (ROOT / "docs" / "how-to" / "quantised-base.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"edits that need weights that can be changed \((.*?)\)", page, re.DOTALL)
+    cannot, can = said.split(";")
+    assert len(re.findall(r"`(\w+)`", said)) > 3
+    for text, works in ((cannot, False), (can, True)):
+        for name in re.findall(r"`(\w+)`", text):
+            assert (Supports.QUANTISED in METHODS.get(name).supports) is works, name

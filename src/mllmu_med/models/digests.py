@@ -67,9 +67,16 @@ def weights_digest(model: nn.Module) -> str:
 def modules_digest(vlm: VisionLanguageModel) -> str:
     """SHA-256 (hex) over configuration, and class and plain attributes of every module."""
     made = sha256(_config_text(vlm, ()))
-    made.update(repr((unwrap(vlm.model).config._attn_implementation, vlm.packed, vlm.quantised)).encode())
+    made.update(repr((_attention(vlm), vlm.packed, vlm.quantised)).encode())
     _add_modules(made, vlm.model.named_modules())
     return made.hexdigest()
+
+
+def _attention(vlm: VisionLanguageModel) -> list[str]:
+    """How attention is computed: in the whole, and in each part, which may have a way of its own."""
+    config = unwrap(vlm.model).config
+    parts = (getattr(config, name, None) for name in ("text_config", "vision_config"))
+    return [str(getattr(part, "_attn_implementation", None)) for part in (config, *parts)]
 
 
 def _config_text(vlm: VisionLanguageModel, without: Collection[str]) -> bytes:
@@ -239,7 +246,7 @@ def _space(
             "package": __version__,
             "weights": values_digest(values),
             "modules": modules.hexdigest(),
-            "attention": str(model.config._attn_implementation),
+            "attention": _attention(vlm),
             "dtype": str(model.dtype),
             "arithmetic": arithmetic(vlm),
             "more": more,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +138,24 @@ def _add_lora(vlm: VisionLanguageModel, groups: set[str], lora: Lora, seed: int)
 def has_adapter(vlm: VisionLanguageModel) -> bool:
     """Whether the model carries LoRA adapters."""
     return hasattr(vlm.model, "get_base_model")
+
+
+@contextmanager
+def adapters_off(vlm: VisionLanguageModel) -> Iterator[None]:
+    """Within the block the model answers without its adapters, if it has any.
+
+    What trains stays what trains: PEFT by itself would let every adapter train again behind the block.
+    """
+    if not has_adapter(vlm):
+        yield
+        return
+    trains = [(parameter, parameter.requires_grad) for parameter in vlm.model.parameters()]
+    try:
+        with vlm.model.disable_adapter():
+            yield
+    finally:
+        for parameter, whether in trains:
+            parameter.requires_grad_(whether)
 
 
 def merge_adapter(vlm: VisionLanguageModel) -> None:

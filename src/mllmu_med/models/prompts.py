@@ -130,10 +130,13 @@ class PromptFormat:
         return (*ids, self.end_token_id)
 
     def answer_offsets(self, answer: str) -> list[tuple[int, int]]:
-        """(start, end) characters of each answer token; the end token is (len, len)."""
+        """(start, end) characters of each answer token, in the answer as it is given; the end token is (len, len)."""
         plain = self._plain(answer)
         encoded = self.tokenizer(plain, add_special_tokens=False, return_offsets_mapping=True)
-        return [*encoded["offset_mapping"], (len(plain), len(plain))]
+        own = [0]  # characters of the answer before each of ``plain``, in which control tokens are broken up
+        for sign in plain:
+            own.append(own[-1] + (own[-1] < len(answer) and answer[own[-1]] == sign))
+        return [*((own[start], own[end]) for start, end in encoded["offset_mapping"]), (len(answer), len(answer))]
 
     def decode(self, ids: list[int]) -> str:
         """Text of generated tokens without special tokens, stripped."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from mllmu_med.caches.memory import BoundedMemory
 from mllmu_med.caches.tensors import TensorStore
 from mllmu_med.folders import digest
-from mllmu_med.models.groups import has_adapter
+from mllmu_med.models.groups import adapters_off, has_adapter
 from mllmu_med.models.network import unwrap
 from mllmu_med.models.rows import Row, chunk_rows
 from mllmu_med.models.vlm import Question, VisionLanguageModel
@@ -107,9 +107,8 @@ class ReferenceCache:
         store = self._store()
         was_training = vlm.model.training
         vlm.model.eval()
-        off = vlm.model.disable_adapter() if has_adapter(vlm) and not self.adapted else nullcontext()
         try:
-            with off:
+            with nullcontext() if self.adapted else adapters_off(vlm):
                 self._fill(missing, wanted, parts, layers, store)
         finally:
             vlm.model.train(was_training)
@@ -237,7 +236,7 @@ class ReferenceCache:
         if self._head is None and self.adapted:
             return self.vlm.logits(hidden)
         if self._head is None:
-            with self.vlm.model.disable_adapter():
+            with adapters_off(self.vlm):
                 return self.vlm.logits(hidden)
         return self.vlm.network.logits(hidden, self._head)
 

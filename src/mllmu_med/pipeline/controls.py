@@ -32,18 +32,16 @@ def make_shuffled(workshop: Workshop, folder: Path) -> Facts:
     import torch
 
     from mllmu_med.models.groups import group_of
-    from mllmu_med.models.network import unwrap
-    from mllmu_med.models.store import save_trained
+    from mllmu_med.models.store import save_model
     from mllmu_med.pipeline.workshop import training_facts
     from mllmu_med.seeding import torch_rng
     from mllmu_med.training.loop import TrainingLog
 
     vlm = workshop.load(workshop.output / "models" / workshop.start)
-    counts = workshop.trainable(vlm)
-    with torch.no_grad():
-        for name, parameter in unwrap(vlm.model).named_parameters():
+    with torch.no_grad():  # of the merged weights: adapters beside them would leave them as they are
+        for name, parameter in vlm.model.named_parameters():
             if group_of(name) == "language" and parameter.dim() > 1:
                 order = torch.randperm(parameter.numel(), generator=torch_rng(workshop.recipe.seed, SHUFFLED, name))
                 parameter.copy_(parameter.flatten()[order.to(parameter.device)].view_as(parameter))
-    save_trained(vlm, folder, workshop.start)
-    return training_facts(TrainingLog(), counts, 0, vlm)
+    save_model(vlm, folder)
+    return training_facts(TrainingLog(), [], 0, vlm)

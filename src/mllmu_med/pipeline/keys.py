@@ -130,7 +130,7 @@ class Keys:
     def collapse(self) -> str:
         """θ0, the control's numbers, and what it takes from ``unlearn``."""
         control = self.recipe.controls.collapse.model_dump(mode="json")
-        shared = {"branches", "clip", "forget_batch", "phrasings", "span_weights"}
+        shared = {"branches", "clip", "forget_batch", "per_image", "phrasings", "span_weights"}
         unlearn = self.recipe.unlearn.model_dump(mode="json", include=shared)
         return self._key("collapse", parent=self.learnt("original"), control=control, unlearn=unlearn)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import shutil
 from collections.abc import Sequence
@@ -110,7 +111,9 @@ def default_jobs(recipe: Recipe) -> int:
 def drop_checkpoint(output: Path, stage: Stage) -> None:
     """Remove the resumable state of a finished stage (the base has a second one, of its tower)."""
     for name in (stage.name, "tower") if stage.name == "base" else (stage.name,):
-        shutil.rmtree(output / "models" / f".checkpoint-{name}", ignore_errors=True)
+        own = output / "models" / f".checkpoint-{name}"
+        for folder in (own, *own.parent.glob(f"{glob.escape(own.name)}~[0-9]*")):  # of an edit that trains again
+            shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(stage.folder.with_name(f".answers-{stage.folder.name}"), ignore_errors=True)
 
 

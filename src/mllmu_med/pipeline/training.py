@@ -185,7 +185,8 @@ def make_truncated_retrain(workshop: Workshop, settings: UnlearnSettings, name: 
 def make_collapse(workshop: Workshop, name: str, key: str, folder: Path) -> Facts:
     """A destroyed model: gradient ascent without mercy."""
     collapse = workshop.recipe.controls.collapse
-    base = workshop.recipe.unlearn
+    # Whatever keeps a method from going too far would keep this from getting anywhere.
+    base = workshop.recipe.unlearn.model_copy(update={"retain_budget": None, "stop_excess": None})
     loop = LoopSettings(collapse.steps, collapse.learning_rate, warmup=0, final_share=1.0, clip=base.clip, log_every=5)
     return _unlearn(workshop, Composite(GradientAscent()), base, loop, name, key, folder)
 

@@ -88,7 +88,7 @@ class ModelDesk:
         number = len(self.tuned)
         where = self.checkpoints
         if where is not None and number:  # each training of one edit has a checkpoint of its own
-            where = Checkpoints(where.folder / str(number), f"{where.key}/{number}")
+            where = Checkpoints(where.folder.with_name(f"{where.folder.name}~{number}"), f"{where.key}/{number}")
         try:
             log = unlearn(
                 self.vlm, objective, self.forget, self.retain, self.loop, self.settings, seed=self.seed,

@@ -153,6 +153,7 @@ def optimise(
             recent.append(scalars)
             clip_gradients(parameters.values(), settings.clip)
             optimizer.step()
+            torch.clear_autocast_cache()  # within an outer block copies of the weights would outlive the step
             optimizer.zero_grad(set_to_none=True)
             if after is not None:
                 after(scalars)
@@ -175,13 +176,12 @@ def optimise(
                     seen = watch.look(log.steps)
                     entry.update(seen.numbers)
                     log.stopped = seen.stop or log.stopped
-            if log.stopped is not None:
-                break
             stopping = agreed(stop.requested, vlm.device)
             # A stop that comes in the last steps is meant for the stages behind: it must not be lost.
-            if last and not stopping:
+            if (last or log.stopped is not None) and not stopping:
                 break
-            if checkpoints is not None and (stopping or settings.checkpoint_due(log.steps)):
+            # A training that has ended itself would go on from a state of its last step; it ends again from an earlier.
+            if checkpoints is not None and log.stopped is None and (stopping or settings.checkpoint_due(log.steps)):
                 if cost is not None:
                     state[COUNTED] = cost.state()
                 checkpoints.save(log.steps, parameters, optimizer, log.curve, state)

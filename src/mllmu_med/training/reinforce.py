@@ -43,7 +43,9 @@ def reinforced_outputs(
         loop, steps=steps, learning_rate=settings.reinforce_rate, warmup=min(loop.warmup, steps // 4), accumulation=1,
         checkpoint_every=0,
     )  # fmt: skip
-    batch = LearnSettings(settings.forget_batch + settings.retain_batch, settings.branches)
+    batch = LearnSettings(
+        settings.forget_batch + settings.retain_batch, settings.branches, most_positions=settings.most_positions
+    )
     was_training = vlm.model.training
     try:
         learn(vlm, whole, further, batch, seed=seed, title="reinforce")
@@ -53,5 +55,6 @@ def reinforced_outputs(
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(before[name])
+        torch.clear_autocast_cache()
         vlm.model.train(was_training)
     return cache

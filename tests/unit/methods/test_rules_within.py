@@ -55,6 +55,15 @@ def test_saliency_refuses_masks_that_do_nothing_and_names_the_thresholds(
     Saliency(1.5, 1.5).start(view(some.forget, statistics=some))
 
 
+def test_weights_without_a_gradient_make_no_mask_of_one_that_leaves_out_nothing() -> None:
+    """As in a fresh adapter, one factor of which has none."""
+    some = Statistics(tensors([4, 4], [0, 0]), tensors([1, 1], [0, 0]))
+    with pytest.raises(UsageError, match="every weight is salient"):
+        Saliency().start(view(some.forget, statistics=some))
+    with pytest.raises(UsageError, match="no retain records to compare with"):
+        Saliency().start(view(some.forget, statistics=Statistics(some.forget, tensors([0, 0], [0, 0]))))
+
+
 def test_saliency_needs_its_statistics_and_thresholds_above_zero() -> None:
     with pytest.raises(RuntimeError, match=r"statistics.*declares"):
         Saliency().start(view(STATISTICS.forget))

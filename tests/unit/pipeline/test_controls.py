@@ -10,8 +10,12 @@ from safetensors.torch import load_file
 
 from mllmu_med.evaluation.output_store import read_outputs
 from mllmu_med.folders import read_json
+from mllmu_med.models.groups import group_of
+from mllmu_med.models.store import load_trained
 from mllmu_med.pipeline import plan_run, run
-from tests.unit.pipeline.conftest import tiny
+from mllmu_med.pipeline.controls import make_shuffled
+from mllmu_med.pipeline.workshop import Workshop
+from tests.unit.pipeline.conftest import requested_recipe, tiny
 
 MORE = ["gibberish", "shuffled", "keyword_filter", "prompt_wrapper"]
 
@@ -44,6 +48,18 @@ def test_the_further_controls_are_rows_behind_the_usual_ones(finished: Path, tmp
     assert all(one.question == asked[one.sample_id, one.probe].question for one in wrapped)
     changed = [one for one in wrapped if one.logprobs != asked[one.sample_id, one.probe].logprobs]
     assert len(changed) > len(wrapped) / 2, "the instruction reached the model"
+
+
+def test_with_adapters_the_shuffled_model_is_not_theta0(requested: Path, tmp_path: Path) -> None:
+    workshop = Workshop(requested_recipe("controls.more=true"), requested)
+    make_shuffled(workshop, tmp_path / "shuffled")
+    own, original = (load_trained(folder) for folder in (tmp_path / "shuffled", requested / "models" / "theta0"))
+    before = dict(original.model.named_parameters())
+    matrices = [n for n, p in before.items() if group_of(n) == "language" and p.dim() > 1]
+    after = dict(own.model.named_parameters())
+    assert matrices
+    assert not [name for name in matrices if torch.equal(after[name], before[name])]
+    assert all(torch.equal(after[n].flatten().sort().values, before[n].flatten().sort().values) for n in matrices)
 
 
 def test_another_oracle_is_trained_as_the_oracle_with_another_seed(finished: Path, tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def test_a_changed_method_is_made_again_and_nothing_beside_it(copy: Path) -> Non
         ("methods.npo.parameters={beta: 0.5}", ["npo", *evaluated("npo")]),
         ("methods.ga.span_weights=false", ["ga", *evaluated("ga")]),
         ("controls.collapse.learning_rate=1.0e-2", ["collapse", *evaluated("collapse")]),
+        ("unlearn.per_image=2", ["collapse", "truncated_retrain", *METHODS,
+                                 *evaluated("collapse", "truncated_retrain", *METHODS)]),
         ("unlearn.forget_batch=5", [*("collapse", "truncated_retrain", *METHODS),
                                     *evaluated("collapse", "truncated_retrain", *METHODS)]),
         ("unlearn.clip=0.5", [*("collapse", "truncated_retrain", *METHODS),

@@ -133,7 +133,11 @@ def test_a_method_gets_the_forget_and_retain_sets_and_its_own_numbers(
 def test_the_collapsed_model_comes_from_theta0_by_ascent_at_a_constant_rate(
     given: Callable[..., Seen], finished: Path
 ) -> None:
-    seen = given("collapse", "controls.collapse={steps: 7, learning_rate: 0.02}", "unlearn.clip=0.3")
+    seen = given(
+        "collapse", "controls.collapse={steps: 7, learning_rate: 0.02}", "unlearn.clip=0.3",
+        "unlearn.retain_budget=0.02", "unlearn.stop_excess=0.3",
+    )  # fmt: skip
+    assert (seen["budget"], seen["stop"]) == (None, None), "nothing ends it before the model is destroyed"
     assert weights_digest(seen["vlm"].model) == digest_of(finished, "theta0")
     assert type(seen["method"].objective) is GradientAscent
     assert [seen["loop"].rate(step) for step in range(7)] == pytest.approx([0.02] * 7)

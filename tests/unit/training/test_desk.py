@@ -266,6 +266,11 @@ def test_tuning_can_be_resumed_and_each_training_has_a_checkpoint_of_its_own(
     passes.clear()
     again.tune(GradientAscent())
     assert len(passes) == 4, "a second training does not go on from the first one's state"
+    passes.clear()
+    last = ModelDesk(llava, FORGET, RETAIN, loop, FEEDING, seed=1, checkpoints=where)
+    for _ in range(2):
+        last.tune(GradientAscent())
+    assert len(passes) == 4, "both go on where they were, and neither takes the other's for damage"
 
 
 def test_weights_are_the_models_own_and_frozen_ones_are_refused(load_tiny: Load) -> None:

@@ -95,6 +95,13 @@ def test_a_token_that_holds_part_of_a_value_is_private_and_its_neighbours_are_no
     assert weighted(own) == " Maria Lopez"
 
 
+@pytest.mark.parametrize("before", ["<s> ", "<s><unk> ", "a<pad> b <|im_end|>"])
+def test_weights_cover_the_value_behind_control_tokens(before: str) -> None:
+    """Which are broken up by blanks that the answer does not have."""
+    answer = f"{before}MRN 482913 x"
+    assert weighted(private(answer, "482913")).strip() == "482913"
+
+
 def test_several_values_and_values_at_the_ends() -> None:
     assert weighted(private("482913 and 555-0123 and 77", "482913", "555-0123", "77")) == "482913555-012377"
 

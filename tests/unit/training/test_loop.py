@@ -223,6 +223,22 @@ def test_without_a_place_for_checkpoints_a_stop_says_so() -> None:
 
 
 @in_main_thread
+def test_a_signal_is_not_lost_where_the_training_ends_itself(tmp_path: Path) -> None:
+    """Nothing is saved there: from its last step it would go on; from an earlier one it ends again as it did."""
+    loop = replace(LOOP, steps=8)
+    plain = Four()
+    assert fit(plain, loop, diverged=lambda entry: entry["step"] == 6).steps == 6
+    checkpoints, four = Checkpoints(tmp_path / "state", "key"), Four()
+    with pytest.raises(Interrupted, match="stopped at step 6"):
+        fit(four, loop, checkpoints=checkpoints, batch_of=stopped_at(5, signal.SIGINT),
+            diverged=lambda entry: entry["step"] == 6)  # fmt: skip
+    again = Four()
+    log = fit(again, loop, checkpoints=checkpoints, diverged=lambda entry: entry["step"] == 6)
+    assert (log.steps, log.stopped) == (6, "the method's stopping rule held at step 6")
+    assert again.weights == plain.weights
+
+
+@in_main_thread
 def test_a_second_signal_interrupts_at_once(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoint", "key")
     with pytest.raises(KeyboardInterrupt):

@@ -11,6 +11,7 @@ import torch
 
 from mllmu_med.errors import MedError
 from mllmu_med.models.groups import Lora, set_trainable
+from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.training.feeding import UnlearnSettings
 from mllmu_med.training.learn import LearnSettings, answer_loss, learn
@@ -30,6 +31,12 @@ FURTHER = LoopSettings(12, 4e-3, warmup=3, weight_decay=0.01, checkpoint_every=0
 def prepared(vlm: VisionLanguageModel, mode: str) -> VisionLanguageModel:
     set_trainable(vlm, {"language": mode}, Lora(rank=2, alpha=4, dropout=0.1))
     return vlm
+
+
+def _logprob(vlm: VisionLanguageModel, questions: list[Question]) -> torch.Tensor:
+    cache = ReferenceCache(vlm, adapted=True)
+    cache.fill(questions, hidden=False)
+    return cache.logprob(questions)
 
 
 def reinforce(vlm: VisionLanguageModel, forget: list[Question], **changes: Any) -> Any:
@@ -69,6 +76,29 @@ def test_the_outputs_are_those_of_the_reinforced_model(mode: str, llava: VisionL
         assert float((cache.logits(order) - theta0).abs().max()) > 0.1
         assert not cache.logits(order).requires_grad
         learn(llava, forget[::-1], LoopSettings(3, 1e-2, warmup=0), LearnSettings(batch=5), seed=0)
+
+
+@pytest.mark.parametrize("mode", ["full", "lora"])
+def test_half_precision_around_it_changes_what_is_learnt_by_rounding_alone(
+    mode: str, llava: VisionLanguageModel
+) -> None:
+    """As in unlearning, where θ0's outputs are computed within autocast, whose copies of weights must not be kept."""
+    forget, half = mixed(llava)[:5], replace(LOOP, precision="bf16")
+    prepared(llava, mode)
+    parameters, before = trainable_parameters(llava), weights_digest(llava.model)
+    with torch.no_grad():
+        theta0 = -_logprob(llava, forget).mean()
+    whole = -reinforced_outputs(llava, parameters, forget, FEEDING, LOOP, 7).logprob(forget).mean()
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            llava.hidden(llava.rows(forget, 3)[0])  # copies of the weights are made
+        rounded = -reinforced_outputs(llava, parameters, forget, FEEDING, half, 7).logprob(forget).mean()
+        assert weights_digest(llava.model) == before
+        with torch.no_grad():
+            again = -_logprob(llava, forget).mean()
+    assert whole < theta0 - 0.3
+    assert float(rounded) == pytest.approx(float(whole), abs=0.15 * float(theta0 - whole))
+    assert float(again) == pytest.approx(float(theta0), abs=0.05), "and θ0 is asked again with its own weights"
 
 
 def test_whole_answers_are_learnt_and_outputs_kept_by_the_weighted_question(llava: VisionLanguageModel) -> None:

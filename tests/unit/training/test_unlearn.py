@@ -12,13 +12,15 @@ import torch
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
+from mllmu_med.methods import METHODS
 from mllmu_med.methods.addons.siblings import Siblings
-from mllmu_med.methods.composition import Composite
+from mllmu_med.methods.composition import Composite, composed
 from mllmu_med.methods.interface import Batch, Needs
 from mllmu_med.methods.objectives.ascent import GradientAscent, GradientDifference
 from mllmu_med.methods.objectives.excess import Excess
 from mllmu_med.methods.objectives.llmu import LLMU
 from mllmu_med.methods.objectives.preference import NPO
+from mllmu_med.models.anatomy import anatomy
 from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.load import load_model
 from mllmu_med.models.references import ReferenceCache
@@ -305,6 +307,23 @@ def test_made_up_patients_know_what_earlier_requests_have_forgotten(
     method, settings = Composite(GradientAscent(), (Siblings(),)), replace(SMALL, siblings=4, sibling_batch=2)
     unlearn(vlm, method, FORGET, RETAIN, LoopSettings(1, 1e-3), settings, seed=1, earlier=gone)
     assert told == [gone]
+
+
+@pytest.mark.parametrize("name", ["rmu", "duo"])
+def test_on_adapters_too_only_the_focus_trains(name: str, load_tiny: Callable[[str], VisionLanguageModel]) -> None:
+    """Reading θ0's outputs with the adapters off lets nothing train that did not."""
+    vlm, method = load_tiny("llava"), composed(METHODS.get(name)())
+    set_trainable(vlm, {"language": "lora"}, Lora(rank=2, alpha=4))
+    every = {n for n, p in vlm.model.named_parameters() if p.requires_grad}
+    seen: list[set[str]] = []
+    anatomy(vlm.model).layers[0].register_forward_pre_hook(
+        lambda *_: seen.append({n for n, p in vlm.model.named_parameters() if p.requires_grad})
+    )
+    unlearn(vlm, method, FORGET, RETAIN, LoopSettings(2, 1e-3), SMALL, seed=1)
+    focus = seen[-1]
+    assert 0 < len(focus) < len(every)
+    assert not [n for n, p in vlm.model.named_parameters() if p.grad is not None and n not in focus]
+    assert {n for n, p in vlm.model.named_parameters() if p.requires_grad} == every
 
 
 def test_nothing_to_forget_leaves_the_weights_as_they_are(llava: VisionLanguageModel) -> None:

@@ -77,12 +77,15 @@ class Saliency(GradientRule):
             view.statistics, view.groups, visual=self.visual_threshold, language=self.language_threshold,
             epsilon=self.epsilon,
         )  # fmt: skip
+        if view.statistics.retain and not any(bool(value.any()) for value in view.statistics.retain.values()):
+            raise UsageError("no retain records to compare with: every weight would be salient; raise retain_share")
         salient, every = 0, 0
         for side, beta in (("visual", self.visual_threshold), ("language", self.language_threshold)):
-            own = [mask for name, mask in masks.items() if SIDES[view.groups[name]] == side]
-            if own:
-                found, size = sum(int(mask.sum()) for mask in own), sum(mask.numel() for mask in own)
-                log.info("saliency: %.1f %% of the %s weights at beta %g", 100 * found / size, side, beta)
+            own = [name for name in masks if SIDES[view.groups[name]] == side]
+            if own:  # of the weights that have a gradient: one factor of a fresh adapter has none
+                found = sum(int(masks[name].sum()) for name in own)
+                size = sum(int((view.statistics.forget[name] > 0).sum()) for name in own)
+                log.info("saliency: %.1f %% of the %s weights at beta %g", 100 * found / max(1, size), side, beta)
                 salient, every = salient + found, every + size
         thresholds = f"visual_threshold={self.visual_threshold}, language_threshold={self.language_threshold}"
         if salient == 0:

@@ -31,9 +31,10 @@ class Correction(Objective):
 
     loss = −(2/β) · mean_i log σ(−β · (log p_θ(y_f|x_i) − log p_θ0(y_f|x_i))) + κ · mean_i ℓ̄(x_i, y_true) + λ ℓ̄_r
 
-    The wrong answer is pushed down as NPO (arXiv 2404.05868) does, boundedly, and the true one learnt in its place. A
-    forget record whose truth is unknown (private data, say) adds 0 to the second term, so without corrections this is
-    NPO. Where the truth was never learnt before, learning it costs more than forgetting: watch the retain side.
+    The wrong answer is pushed down as NPO (arXiv 2404.05868) does, boundedly, and the true one learnt in its place: the
+    right answer to a wrong fact; where private data was woven into a clinical answer, the same one without. A forget
+    record without one (a direct question for private data) adds 0 to the second term: without corrections this is NPO.
+    Where the truth was never learnt before, learning it costs more than forgetting: watch the retain side.
     """
 
     label: ClassVar = "Correction"

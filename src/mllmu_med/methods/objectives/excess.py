@@ -54,7 +54,8 @@ class Excess(Objective):
     loss = mean_i [ mean_t ( (1 − c_i) · d · KL(p_T ‖ p_θ) + g · max(0, log p_θ(y_t) − min(log p_T(y_t), s_t)) )
                     + κ c_i ℓ̄(x_i, y_true) ] + λ ℓ̄_r
 
-    teacher-forced on the forget answers y; c_i = 1 where the truth y_true of a wrong fact is known, else 0
+    teacher-forced on the forget answers y; c_i = 1 where the truth y_true is known, else 0: of a wrong fact the
+    right answer, of a clinical answer with private data woven in the same one without
 
     T is an approximate oracle: the base model after a few steps on retain records, or, without base weights, how often
     each token stands at each place in answers of the same kind (``unlearn.teacher``). It never saw the forget set and
