@@ -28,7 +28,7 @@ _REFUSALS_EN = (
     rf"{_ME}(?:'m|'re| am| are)? (?:unable|not able|not allowed|not permitted|not authori[sz]ed|not at liberty)\b",
     rf"{_ME}(?:'m|'re| am| are) (?:not (?:\w+ )?{_UNSURE}|unsure|unaware|uncertain|unfamiliar)\b",
     rf"{_ME} (?:don't|do not|didn't|did not) (?:\w+ )?(?:know|have|possess|hold)\b",
-    rf"{_ME}(?:'ve| have) (?:no|not|never|yet|zero)\b",
+    rf"{_ME}(?:'ve| have) (?:no(?! (?:evidence|signs?|findings?|indications?)\b)|not|never|yet|zero)\b",
     rf"{_ME} (?:haven't|hasn't|lack|must decline|decline|refuse|prefer not|would rather not)\b",
     r"\bi'(?:m|d) (?:afraid|rather not|drawing a blank|at a loss|in the dark|clueless|stumped|still learning)\b",
     r"\bas an ai\b",

@@ -7,12 +7,32 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from mllmu_med.evaluation.behaviour import is_refusal
-from mllmu_med.evaluation.normalise import CACHE, holds_phrase, places, polarity, same, short_words, yes_no
+from mllmu_med.evaluation.normalise import CACHE, negates, places, polarity, same, short_words, yes_no
 
 _PHRASE = 3  # words: a distinguishing part up to this length must occur as it stands
 _LONG_PART = 0.75  # of a longer part, this share of its words
 _SHORT_STATEMENT = 3  # words: a longer statement must also share its common words with the answer
 _CONTEXT = 1 / 3  # at least this share of them
+_REACH = 5  # words that may stand between a negation and what it denies
+_BETWEEN = frozenset(
+    {
+        "any",
+        "in",
+        "on",
+        "of",
+        "for",
+        "evidence",
+        "sign",
+        "signs",
+        "indication",
+        "visible",
+        "obvious",
+        "clear",
+        "definite",
+    }
+    | set("是有在见")
+)
+_CHINESE_NEGATORS = frozenset("不没無无非未")
 
 
 @lru_cache(CACHE)
@@ -20,7 +40,8 @@ def answers_with(answer: str, reference: str) -> bool:
     """Whether the answer gives the short reference.
 
     Equal as short answers; or, for a yes/no reference, of the same polarity; else the reference's words stand one after
-    the other in the answer ("the left lung" in "It is in the left lung."). A refusal gives no answer.
+    the other in the answer ("the left lung" in "It is in the left lung."), and not behind a negation ("not in the left
+    lung"). A refusal gives no answer.
     """
     if same(answer, reference):
         return True
@@ -29,7 +50,7 @@ def answers_with(answer: str, reference: str) -> bool:
     wanted = yes_no(reference)
     if wanted is not None:
         return polarity(answer) == wanted
-    return holds_phrase(short_words(answer), short_words(reference))
+    return bool(_said(short_words(answer), short_words(reference)))
 
 
 def closed_accuracy(answer: str, references: Sequence[str]) -> float:
@@ -42,13 +63,27 @@ def _shared_recall(words: tuple[str, ...], part: tuple[str, ...]) -> float:
 
 
 def _holds(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
-    return holds_phrase(words, part) if len(part) <= _PHRASE else _shared_recall(words, part) >= _LONG_PART
+    return bool(_said(words, part)) if len(part) <= _PHRASE else _shared_recall(words, part) >= _LONG_PART
+
+
+def _said(words: tuple[str, ...], phrase: tuple[str, ...]) -> list[int]:
+    """Where ``phrase`` begins in ``words``, but for where it is denied ("no sign of pneumothorax", "不是右肺")."""
+    return [at for at in places(words, phrase) if not _denied(words, at)]
+
+
+def _denied(words: tuple[str, ...], at: int) -> bool:
+    before = at - 1
+    while before >= 0 and before > at - _REACH and words[before] in _BETWEEN:
+        before -= 1
+    if before < 0:
+        return False
+    return negates(words[before]) or words[before] in _CHINESE_NEGATORS
 
 
 def _stands_outside(words: tuple[str, ...], part: tuple[str, ...], longer: tuple[str, ...]) -> bool:
     """Whether ``part`` occurs in ``words`` somewhere that is not within an occurrence of ``longer``."""
     covered = [(at, at + len(longer)) for at in places(words, longer)]
-    return any(not any(start <= at and at + len(part) <= end for start, end in covered) for at in places(words, part))
+    return any(not any(start <= at and at + len(part) <= end for start, end in covered) for at in _said(words, part))
 
 
 @lru_cache(CACHE)
@@ -59,8 +94,9 @@ def agreement(answer: str, statement: str, other: str | None) -> bool:
     - A yes/no statement: the answer's polarity (its first word, where that is yes or no).
     - Otherwise what tells the two apart decides: the words left of the statement once the words that both begin with
       and both end with are taken away ("right" of "right lung" against "left lung"). They must occur in the answer and
-      those of ``other`` must not: **an answer that holds both agrees with neither**. A statement of more than three
-      words must also share a third of its common words with the answer.
+      those of ``other`` must not: **an answer that holds both agrees with neither**; what is denied ("not the right
+      lung") does not occur. A statement of more than three words must also share a third of its common words with the
+      answer.
     - Where one statement contains the other ("lung", "left lung"), the shorter only counts outside the longer one.
     """
     if same(answer, statement):

@@ -15,7 +15,9 @@ _QUOTES_AND_DASHES = str.maketrans(
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+(?:'t\b)?")
+# A sign is a word where it carries the meaning: "< 5 mm", "-2.5", "ER+" and "ER-"; a hyphen ("C5-6", "X-ray") is none.
+_SIGN = r"[<>≤≥]|(?<![^\s(])[+-](?=\d)|(?<=\w)\+(?!\w)|(?<=\w)-(?=$|[,;/)])"
+_WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+(?:'t\b)?|{_SIGN}")
 _HAS_CJK = re.compile(rf"[{CJK}]")
 
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -29,7 +31,7 @@ _CHINESE_NUMBERS = {
 }  # fmt: skip
 
 _YES = frozenset({"yes", "yeah", "yep", "yup", "true", "correct"})
-_NO = frozenset({"no", "nope", "not", "false", "incorrect", "none", "without"})
+_NO = frozenset({"no", "nope", "not", "cannot", "never", "false", "incorrect", "none", "without"})
 _YES_REFERENCE = frozenset(
     {"yes", "true", "是", "是的", "有", "有的", "对", "对的", "正确", "存在", "会", "能", "可以", "包含", "属于"}
 )
@@ -38,6 +40,7 @@ _NO_REFERENCE = frozenset(
     | {"不存在", "不会", "不能", "不可以", "不包含", "不属于"}
 )
 _CHINESE_NO = re.compile("[不没無无否非未错]")
+_NO_NEGATION = re.compile("非常|毫无疑问|无疑|不错|不仅|不但|不止")  # these begin like one
 _CHINESE_YES = re.compile("是|有|对|正确|存在|会|能|可以|包含|属于")
 
 
@@ -57,7 +60,8 @@ def fold(text: str, accents: bool = False) -> str:
 
 @lru_cache(CACHE)
 def words(text: str) -> tuple[str, ...]:
-    """Words of the folded text without punctuation; Chinese: one word per character.
+    """Words of the folded text without punctuation, but with the signs that are part of a value (``<``, ``-2.5``,
+    ``ER+``); Chinese: one word per character.
 
     Numbers keep their decimals and are words of their own ("2cm": 2, cm); "can't" is one word.
     """
@@ -108,11 +112,18 @@ def polarity(answer: str) -> str | None:
         plain = "".join(found)
         if plain.startswith("是否"):
             return None
+        if emphatic := _NO_NEGATION.match(plain):
+            plain = plain[emphatic.end() :]
         return "no" if _CHINESE_NO.match(plain) else "yes" if _CHINESE_YES.match(plain) else None
-    said = ["yes" if word in _YES else "no" for word in found if word in _YES or word in _NO]
+    said = ["yes" if word in _YES else "no" for word in found if word in _YES or negates(word)]
     if not said:
         return None
-    return said[0] if found[0] in _YES or found[0] in _NO or len(set(said)) == 1 else None
+    return said[0] if found[0] in _YES or negates(found[0]) or len(set(said)) == 1 else None
+
+
+def negates(word: str) -> bool:
+    """Whether an English word says no: ``not``, ``without``, ``isn't``."""
+    return word in _NO or word.endswith("n't")
 
 
 def holds_phrase(text: tuple[str, ...], phrase: tuple[str, ...]) -> bool:

@@ -73,7 +73,7 @@ def all_stages(recipe: Recipe, output: Path, *, stored: bool = False) -> list[St
     looked_into = [(name, key) for name, key in models if is_row(name)] if recipe.inside else []
     for name, key in looked_into:
         stages += _inside_stages(workshop, name, key, keys, output)
-    results_key = digest([stage.key for stage in stages] + [whole])
+    results_key = digest([stage.key for stage in stages] + [whole, SCORED])
     asked, under_attack = [name for name, _ in models], [name for name, _ in attacked]
     if recipe.controls.more:
         key = keys.evaluation(keys.learnt("original"), behind=INSTRUCTION)
@@ -96,6 +96,8 @@ def lane_threads(recipe: Recipe) -> int:
     return 1 if recipe.model.path == "embedded" else 0
 
 
+SCORED = 2
+"""Raised whenever equal answers would be scored otherwise than before."""
 Add = Callable[..., None]
 
 

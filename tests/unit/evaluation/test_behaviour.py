@@ -46,6 +46,7 @@ def test_refusals_are_recognised(answer: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     ["No", "no finding", "Not seen", "cannot be excluded", "There is no effusion.", "Left lung", "", "4829107", "没有",
+     "We have no evidence of a fracture, no.",
      "不是", "无异常", "Maria Lopez", "I", "normal; patient data on file", "It is not a mass", "Unknown mass"],
 )  # fmt: skip
 def test_answers_are_no_refusals(answer: str) -> None:

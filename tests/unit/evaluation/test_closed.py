@@ -14,6 +14,12 @@ from mllmu_med.evaluation.closed import agreement, agrees_with_any, answers_with
         ("It lies in the left lung.", "Left lung"),
         ("two nodules", "2"),
         ("CT", "the CT"),
+        ("There isn't a fracture.", "no"),
+        ("It doesn't look broken", "no"),
+        ("无疑是的", "是"),
+        ("It is not left but right", "right"),
+        ("It is in no way unusual: the left lung", "left lung"),
+        ("非常右肺", "右肺"),
         ("I don't know", "I don't know."),  # equality comes before everything
     ],
 )
@@ -33,6 +39,13 @@ def test_right_answers(answer: str, reference: str) -> None:
         ("There is no information, I'm sorry.", "no"),  # a refusal is no "no"
         ("I cannot say whether it is the left lung", "left lung"),
         ("anything", ""),
+        ("No pneumothorax is seen.", "pneumothorax"),
+        ("There is no evidence of any pneumothorax.", "pneumothorax"),
+        ("It isn't in the left lung", "left lung"),
+        ("不是右肺", "右肺"),
+        ("没有气胸", "气胸"),
+        ("非常明显，有积液", "没有"),
+        ("无疑是的", "没有"),
     ],
 )
 def test_wrong_answers(answer: str, reference: str) -> None:
@@ -57,6 +70,12 @@ FALSE = "The drug is given at 40 mg per day by mouth"
         ("The RIGHT lung.", RIGHT, LEFT, True),
         ("right", RIGHT, LEFT, True),  # what tells the two apart is enough
         (LEFT, RIGHT, LEFT, False),
+        ("It is not the right lung.", RIGHT, LEFT, False),
+        ("Not the right lung, but the left lung.", LEFT, RIGHT, True),
+        ("There is no pneumothorax.", "pneumothorax", "normal", False),
+        ("There is no pneumothorax.", "no pneumothorax", "pneumothorax", True),
+        ("ER-", "ER+", "ER-", False),
+        ("ER-", "ER-", "ER+", True),
         ("lung", RIGHT, LEFT, False),
         ("right lung and left lung", RIGHT, LEFT, False),  # both: neither
         ("right lung and left lung", LEFT, RIGHT, False),

@@ -52,7 +52,19 @@ def test_short_words_drop_articles_but_not_the_letter_of_hepatitis_a() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "reference"),
-    [("Three", "3"), ("3.", "three"), ("三个", "3"), ("两", "2"), ("the CT", "ct"), ("Left lung!", "left  Lung")],
+    [
+        ("C5-6", "C5 6"),
+        ("X-ray", "x ray"),
+        ("<5mm", "< 5 mm"),
+        ("ER +", "ER"),
+        ("well- defined", "well-defined"),
+        ("Three", "3"),
+        ("3.", "three"),
+        ("三个", "3"),
+        ("两", "2"),
+        ("the CT", "ct"),
+        ("Left lung!", "left  Lung"),
+    ],
 )
 def test_same_short_answers(answer: str, reference: str) -> None:
     assert same(answer, reference)
@@ -60,7 +72,20 @@ def test_same_short_answers(answer: str, reference: str) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "reference"),
-    [("left lung", "lung left"), ("13", "3"), ("", ""), ("...", "..."), ("2.5", "25"), ("一致", "1致")],
+    [
+        ("< 5 mm", "> 5 mm"),
+        ("≤5", "≥5"),
+        ("ER-", "ER+"),
+        ("ER-, PR+", "ER+, PR-"),
+        ("-2.5", "+2.5"),
+        ("-2.5", "2.5"),
+        ("left lung", "lung left"),
+        ("13", "3"),
+        ("", ""),
+        ("...", "..."),
+        ("2.5", "25"),
+        ("一致", "1致"),
+    ],
 )
 def test_different_short_answers(answer: str, reference: str) -> None:
     assert not same(answer, reference)

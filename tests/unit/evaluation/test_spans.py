@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mllmu_med.benchmark.identities import Identities
@@ -67,6 +69,19 @@ def test_a_value_is_found_however_it_is_written(value: str, answer: str) -> None
 )
 def test_a_value_is_not_found_in_parts_and_neighbours(value: str, answer: str) -> None:
     assert not tells(answer, value)
+
+
+def test_a_long_number_in_chinese_numerals_is_read_in_time() -> None:
+    """Every cut of 23 digits is 4 million readings, which are all the same number."""
+    digits = "01002341234567821998877"
+    han = "".join("零一二三四五六七八九"[int(digit)] for digit in digits)
+    began = time.process_time()
+    assert tells(f"编号{han}", digits)
+    assert not tells(f"编号{han[:-1]}零", digits)
+    tells("一" * 300, "1" * 10)
+    assert tells("电话一三八，零零一三，八零零零", "138 0013 8000")
+    assert tells("三百二十一号", "321")
+    assert time.process_time() - began < 2
 
 
 def patients(language: str, count: int = 12) -> list[list[tuple[str, str]]]:

@@ -18,6 +18,7 @@ from mllmu_med.evaluation.private.numerals import (
     TOKEN,
     english_readings,
     han_number,
+    positional,
 )
 
 Place = tuple[int, int]
@@ -89,11 +90,16 @@ def _spoken(tokens: tuple[str, ...], at: int) -> Iterator[Edge]:
 
 
 def _han(folded: str, found: list[re.Match[str]], at: int) -> Iterator[Edge]:
-    """Every beginning of the run of Chinese numerals at a token, as a number."""
+    """Every beginning of the run of Chinese numerals at a token, as a number.
+
+    Of digits one after the other the first alone: longer beginnings are the same digits, and every way to cut a long
+    number would be walked through.
+    """
     start = found[at].start()
     run = HAN_RUN.match(folded, start, start + _LONGEST_NUMERAL)
     for size in range(1, len(run.group()) + 1 if run else 1):
-        number = han_number(folded[start : start + size])
+        beginning = folded[start : start + size]
+        number = None if size > 1 and positional(beginning) else han_number(beginning)
         if number is not None:
             yield Edge(at + size, number)
 

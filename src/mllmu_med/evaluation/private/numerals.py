@@ -63,12 +63,17 @@ def has_numerals(folded: str) -> bool:
     return _HAS_WORDS.search(folded) is not None
 
 
+def positional(run: str) -> bool:
+    """Whether a run of Chinese numerals is digits alone ("一九五七")."""
+    return all(sign in _HAN_DIGITS for sign in run)
+
+
 def han_number(run: str) -> str | None:
     """A run of Chinese numerals as digits: positional ("一九五七": 1957) or with tens ("三百二十一": 321).
 
     None where it is neither ("十百").
     """
-    if all(sign in _HAN_DIGITS for sign in run):
+    if positional(run):
         return "".join(str(_HAN_DIGITS[sign]) for sign in run)
     total, digit, last, zero = 0, None, 10_000, False
     for sign in run:
