@@ -78,6 +78,11 @@ class ClusterSums:
             levels[name] = np.where(strata > 0, macro, np.nan)
         return levels
 
+    def behind(self) -> dict[str, int]:
+        """Level → clusters that have anything to say on it."""
+        of = {name: [place for place, (level, _) in enumerate(_columns()) if level == name] for name in LEVELS}
+        return {name: int((self.counts[:, places] > 0).any(1).sum()) for name, places in of.items()}
+
 
 def _columns() -> list[tuple[str, Stratum]]:
     return [(name, stratum) for name, level in LEVELS.items() for stratum in level.strata]

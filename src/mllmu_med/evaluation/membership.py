@@ -19,7 +19,7 @@ from mllmu_med.evaluation.memorisation import mean_logprob
 from mllmu_med.evaluation.metrics import Measured
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.scores import optional
-from mllmu_med.evaluation.statistics import interval, memberships, resample
+from mllmu_med.evaluation.statistics import ENOUGH, interval, memberships, resample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -271,9 +271,10 @@ def membership_results(
         found[name] = {}
         for view in (IMAGE, BLIND):
             model, oracle, base = (one[view] for one in views)
-            kinds, ideal = (
-                sides_by_kind(by_id.values(), attack.infer(by_id, given, base)) for given in (model, oracle)
-            )
+            own, theirs = (attack.infer(by_id, given, base) for given in (model, oracle))
+            if own and theirs:  # the same records, or the difference would be that of the records
+                own, theirs = ({i: one[i] for i in one if i in own and i in theirs} for one in (own, theirs))
+            kinds, ideal = (sides_by_kind(by_id.values(), scores) for scores in (own, theirs))
             found[name][view] = _inference(kinds, ideal, list(clusters), drawn)
     return found
 
@@ -324,7 +325,7 @@ def _inference(
 def _auc(
     kinds: Mapping[Kind, Sides], clusters: Sequence[str], drawn: FloatArray | None
 ) -> tuple[float | None, tuple[int, int], FloatArray | None]:
-    """The AUC, the patients on either side, and the AUC of every resample."""
+    """The AUC, the patients on either side, and the AUC of every resample, where there are enough patients."""
     import numpy as np
 
     sides = [sorted({one.cluster for both in kinds.values() for one in both[side]}) for side in (0, 1)]
@@ -333,7 +334,7 @@ def _auc(
         return None, count, None
     table = patient_pairs(kinds, *sides)
     value = float(table.auc(np.ones((1, count[0])), np.ones((1, count[1])))[0])
-    if drawn is None:
+    if drawn is None or min(count) < ENOUGH:
         return value, count, None
     place = {cluster: number for number, cluster in enumerate(clusters)}
     of_members, of_others = (drawn[:, [place[cluster] for cluster in side]] for side in sides)

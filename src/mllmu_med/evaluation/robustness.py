@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from mllmu_med.evaluation.levels import ClusterSums, Levels
 from mllmu_med.evaluation.scores import INCORRECTNESS, PRIVACY, forgetting_parts, optional
-from mllmu_med.evaluation.statistics import interval
+from mllmu_med.evaluation.statistics import FEWEST, interval
 
 if TYPE_CHECKING:
     from mllmu_med.evaluation.levels import FloatArray
@@ -51,7 +51,8 @@ def measuring(
 
     On blank images both guess. With 32 wrong facts four lucky guesses are a lead of .125, and a model that says
     something else there would seem to have forgotten or to remember by as much as the whole scale. So the lower end of
-    the 95 % interval of the lead, paired and over whole clusters, must be above 0. How large the lead must be beside
+    the 95 % interval of the lead, paired and over whole clusters, must be above 0; a single cluster tells nothing from
+    chance. How large the lead must be beside
     that, :func:`~mllmu_med.evaluation.scores.forgotten` says.
 
     Args:
@@ -64,8 +65,9 @@ def measuring(
     found: dict[str, list[str]] = {scenario: [] for scenario in _LEVEL}
     for probe in shared:
         held, never = original[probe].levels(drawn), oracle[probe].levels(drawn)
+        behind = original[probe].behind()
         for scenario, level in _LEVEL.items():
-            if interval(held[level] - never[level])[0] > 0:
+            if behind[level] >= FEWEST and interval(held[level] - never[level])[0] > 0:
                 found[scenario].append(probe)
     return found
 

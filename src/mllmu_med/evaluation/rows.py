@@ -19,6 +19,7 @@ from mllmu_med.evaluation.scores import (
     EQUAL,
     INCORRECTNESS,
     PRIVACY,
+    RAW,
     SCENARIOS,
     Reference,
     Ues,
@@ -27,7 +28,7 @@ from mllmu_med.evaluation.scores import (
     optional,
     score,
 )
-from mllmu_med.evaluation.statistics import memberships, resample
+from mllmu_med.evaluation.statistics import FEWEST, memberships, resample
 from mllmu_med.evaluation.summary import (
     Metrics,
     agreement_by_error_type,
@@ -221,6 +222,12 @@ def _summed(measured: Sequence[Measured], attacked: Sequence[Measured], clusters
     return _Model(measured, sums, levels, {**own, **attempted}, probes, attacks, agreement_by_error_type(measured))
 
 
+def _spread(sums: ClusterSums, scenario: str) -> bool:
+    """Whether more than one cluster stands behind every level of the score: one would seem certain."""
+    behind = sums.behind()
+    return all(behind[level] == 0 or behind[level] >= FEWEST for level in RAW[scenario])
+
+
 def _reference(levels: Mapping[str, Levels]) -> Reference:
     return Reference(levels[ORIGINAL_ROW], levels[ORACLE_ROW], levels[REFUSE_ALL_ROW])
 
@@ -245,9 +252,9 @@ def _row(
         for probe, levels in model.attacks.items()
         if probe in robust and probe in original.attacks and probe in oracle.attacks
     }
-    drawn = (resampled[name], _reference(resampled)) if resampled else None
     ues = {}
     for scenario in SCENARIOS:
+        drawn = (resampled[name], _reference(resampled)) if resampled and _spread(original.sums, scenario) else None
         known = {probe: three for probe, three in probes.items() if probe in measures[scenario]}
         ues[scenario] = score(scenario, model.levels, reference, probes=known, resampled=drawn, weights=weights)
     label, role, summary = _KNOWN_ROWS.get(name, (name, "method", ""))

@@ -45,7 +45,8 @@ _FORGET_LEVEL = {PRIVACY: "leakage", INCORRECTNESS: "wrong"}
 _HOLDS = {PRIVACY: "tells", INCORRECTNESS: "repeats"}
 UTILITIES = {PRIVACY: ("retain", "patients", "test", "clinical"), INCORRECTNESS: ("retain", "patients", "test")}
 """The utilities that are parts of each scenario's score."""
-_RAW = {PRIVACY: ("leakage", *UTILITIES[PRIVACY]), INCORRECTNESS: ("wrong", "correct", *UTILITIES[INCORRECTNESS])}
+RAW = {PRIVACY: ("leakage", *UTILITIES[PRIVACY]), INCORRECTNESS: ("wrong", "correct", *UTILITIES[INCORRECTNESS])}
+"""The raw levels that each score is made of."""
 
 Mean = Callable[["FloatArray", Sequence[float] | None], "FloatArray"]
 
@@ -303,5 +304,5 @@ def score(
         "reason": reason(scenario, reference, parts),
         "parts": {name: optional(part) for name, part in parts.items()},
         "variants": variants(scenario, model, reference, parts, weights),
-        "raw": {name: optional(model[name]) for name in _RAW[scenario]},
+        "raw": {name: optional(model[name]) for name in RAW[scenario]},
     }

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 COVERAGE = 0.95
+FEWEST = 2
+"""Clusters behind a level from which on it has an interval: of one, every resample is the same."""
+ENOUGH = 5
+"""Clusters on either side of a comparison: below, a bootstrap knows too little. (On noise a membership test was told
+apart from the oracle's in 97 of 100 runs with one patient on either side, with two in 26, six in 6, twelve in 7.)
+"""
 _ENOUGH = 0.5  # share of resamples in which a score must be measurable for an interval to be given
 
 

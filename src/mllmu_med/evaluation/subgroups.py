@@ -14,7 +14,7 @@ from mllmu_med.evaluation.outputs import ORIGINAL
 from mllmu_med.evaluation.people import UNKNOWN, Person, people
 from mllmu_med.evaluation.scores import optional
 from mllmu_med.evaluation.spans import told_by_class
-from mllmu_med.evaluation.statistics import interval
+from mllmu_med.evaluation.statistics import ENOUGH, interval
 from mllmu_med.evaluation.utility import PRIVATE_STRATA, WRONG_STRATA, is_closed
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-MINIMUM = 5
-"""Clusters that a subgroup, and the rest beside it, must have to be compared: below, a bootstrap knows nothing."""
 SIGNIFICANT = 0.05
 _ROUNDING = 1e-9
 
@@ -301,7 +299,7 @@ def _compare(design: _Design, span: slice, model: FloatArray, reference: FloatAr
     extra = _against_rest(costs.sum(0), units)
     resampled = _resampled(design, span, costs)
     chances = _p_values(costs, counts)
-    enough = np.minimum(inside, beside) >= MINIMUM
+    enough = np.minimum(inside, beside) >= ENOUGH
     tests = [float(p) if ok and resampled is not None else None for p, ok in zip(chances, enough, strict=True)]
     corrected = holm(tests)
     table: dict[str, Subgroup] = {}

@@ -77,6 +77,13 @@ def test_a_lead_must_be_told_apart_from_chance() -> None:
     assert not measures(range(5), range(5, 14)), "the oracle leads"
 
 
+def test_one_cluster_tells_nothing_from_chance() -> None:
+    drawn = np.ones((50, 1))
+    assert measuring({"p": sums_of(range(1), 1)}, {"p": sums_of(range(0), 1)}, drawn)["incorrectness"] == []
+    drawn = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]] * 20)
+    assert measuring({"p": sums_of(range(2), 2)}, {"p": sums_of(range(0), 2)}, drawn)["incorrectness"] == ["p"]
+
+
 def test_without_resamples_every_probe_measures() -> None:
     found = measuring({"p": sums_of(range(1)), "q": sums_of(range(1))}, {"p": sums_of(range(1))}, None)
     assert found == {"privacy": ["p"], "incorrectness": ["p"]}

@@ -18,6 +18,7 @@ from mllmu_med.evaluation.behaviour import refuse_all_outputs
 from mllmu_med.evaluation.outputs import Output
 from mllmu_med.evaluation.rows import finite, score_rows
 from mllmu_med.folders import canonical_json
+from tests.unit.evaluation.conftest import build_world
 
 Policy = Callable[..., str]
 
@@ -241,6 +242,26 @@ def test_interval_widens_with_few_patients_and_holds_the_value(world) -> None:
     assert ues["parts"]["forget"] == 0.5
     assert 0 <= ues["low"] < ues["value"] < ues["high"] <= 1
     assert ues["high"] - ues["low"] > 0.2  # six patients say little
+
+
+def test_of_one_patient_there_is_no_interval_and_no_probe_to_be_told_from_chance() -> None:
+    """Every resample of one is the same: a single lucky guess would be certain."""
+    one = build_world(forgotten=1)
+
+    def lucky(held: Policy) -> Policy:
+        def says(sample: Sample, probe: str = "original") -> str:
+            told = sample.subset == Subset.FORGET_PRIVACY and probe == "paraphrase-1"
+            return sample.answer if told else held(sample, probe)
+
+        return says
+
+    given = {
+        "theta0": one.outputs(one.original), "oracle": one.outputs(one.oracle), "m": one.outputs(lucky(one.oracle)),
+    }  # fmt: skip
+    ues = score_rows(one.samples, given, {}, seed=0, bootstrap=100)[-1]["ues"]
+    assert (ues["privacy"]["value"], ues["privacy"]["low"], ues["privacy"]["high"]) == (1.0, None, None)
+    assert ues["privacy"]["robust"] is None
+    assert ues["incorrectness"]["low"] is not None
 
 
 def test_refuse_all_may_be_given(world) -> None:

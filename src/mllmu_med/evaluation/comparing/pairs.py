@@ -197,6 +197,9 @@ class _Pair:
         own = weights if self.paired else resample(other.clusters, bootstrap, seed=derive(seed, "other benchmark"))
         drawn, others = one.values(names, weights), other.values(names, own)
         self.drawn = {name: _resampled(drawn, name, bootstrap) - _resampled(others, name, bootstrap) for name in names}
+        for name in names:
+            if not (one.has_spread(name) and other.has_spread(name)):
+                self.drawn[name] = self.drawn[name] * math.nan  # every resample would be nearly the same
 
     def difference(self, name: str) -> float:
         return self.values[name][0] - self.values[name][1]

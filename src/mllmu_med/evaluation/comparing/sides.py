@@ -17,7 +17,7 @@ from mllmu_med.evaluation.memorisation import mean_logprob
 from mllmu_med.evaluation.metrics import METRICS, Measured, all_metrics
 from mllmu_med.evaluation.outputs import ORIGINAL, Output
 from mllmu_med.evaluation.scores import INCORRECTNESS, PRIVACY, SCENARIOS, UTILITIES, Reference, all_parts, efficiency
-from mllmu_med.evaluation.statistics import memberships
+from mllmu_med.evaluation.statistics import ENOUGH, FEWEST, memberships
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,6 +139,16 @@ class Side:
         import numpy as np
 
         return np.ones((1, len(self.clusters)))
+
+    def has_spread(self, quantity: str) -> bool:
+        """Whether enough clusters stand behind every part of it for a bootstrap to know how it varies."""
+        if quantity == MEMBERSHIP_AUC:
+            return self.patients is not None and min(len(self.patients[1]), len(self.patients[2])) >= ENOUGH
+        levels = _levels_behind(quantity)
+        if not levels:
+            return self.clusters_behind(quantity) >= FEWEST
+        behind = self.sums[1].behind()
+        return all(behind[level] == 0 or behind[level] >= FEWEST for level in levels)
 
     def clusters_behind(self, quantity: str) -> int:
         """How many clusters have anything to say on a quantity."""

@@ -214,6 +214,23 @@ def test_an_interval_that_is_not_known_is_none(make_plain) -> None:
         assert (difference["difference"], difference["low"], difference["high"]) == (None, None, None)
 
 
+def test_what_stands_on_one_patient_is_never_told_apart(make_plain) -> None:
+    few = build_world(forgotten=1)
+    given = {name: few.outputs(policy, -0.1) for name, policy in (("theta0", few.original), ("oracle", few.oracle))}
+    given["noise"] = few.outputs(few.oracle, -0.5)
+    one, other = side(few, "theta0", given), side(few, "noise", given)
+    found = {d["quantity"]: d for d in corrected(compare_sides(
+        [one], [other], ["privacy", "privacy.forget", "retain.utility", "membership_auc"], seed=0, bootstrap=50
+    ))}  # fmt: skip
+    for name in ("privacy", "privacy.forget", "membership_auc"):
+        assert (found[name]["low"], found[name]["high"], found[name]["told_apart"]) == (None, None, None), name
+    assert found["privacy.forget"]["difference"] == -1.0
+    assert found["retain.utility"]["low"] is not None
+    twice = compare_sides([one, one], [other, other], ["privacy.forget"], seed=0, bootstrap=50)
+    assert (twice[0]["p"], twice[0]["low"]) == (None, None)
+    assert make_plain([0.5], "x").has_spread(UTILITY) is False
+
+
 def test_no_order_matters(world) -> None:
     given = outputs_of(world)
     turned = {name: python_random.Random(1).sample(outputs, len(outputs)) for name, outputs in given.items()}
