@@ -120,7 +120,14 @@ def _of_attempts(
     weights = [name for name in tried if isinstance(attacks[name], Tampering)]
     changed = [_together(made, weights) for made in (tried, of_original, of_oracle)]
     section: dict[str, Any] = {
-        "unlok": unlok_figures(by_id, own, original, _together(tried, tried), _together(of_original, of_original)),
+        "unlok": unlok_figures(
+            by_id,
+            own,
+            original,
+            _together(tried, tried),
+            _together(of_original, of_original),
+            budgets={name: attack.budget for name, attack in attacks.items()},
+        ),
         "recovery": recovery(by_id, *changed),
     }
     if "exposure" in tried:

@@ -91,6 +91,19 @@ def test_by_hand() -> None:
     assert not {"efficacy", "composite", "delta_accuracy.random"} & set(found["missing"])
 
 
+def test_each_attack_has_its_own_guesses() -> None:
+    """The true answer is the third candidate."""
+    attempts = [got("a", "head_projection", "x", "y", "Ann Lee", variant="all-layers")]
+    for budgets, success in (
+        ({}, 1.0),
+        ({"head_projection": 3}, 1.0),
+        ({"head_projection": 2}, 0.0),
+        ({"other": 2}, 1.0),
+    ):
+        found = unlok_figures(SAMPLES, AFTER, BEFORE, attempts, attempts, budgets=budgets)["privacy"]["attacks"]
+        assert found["head_projection"]["model"] == success, budgets
+
+
 def test_the_original_model_has_erased_nothing_and_harmed_nothing() -> None:
     attempts = [got("a", "image_question", "Ann Lee")]
     found = unlok_figures(SAMPLES, BEFORE, BEFORE, attempts, attempts)["privacy"]
@@ -165,7 +178,9 @@ def test_a_white_box_attack_has_its_guesses_over_all_layers_together() -> None:
         made = of(1 / budget, budget, 1)
         for most, success in ((budget, 1.0), (budget - 1, 0.0)):
             if most:
-                figures = unlok_figures(SAMPLES, [], [], made, made, budget=most)["privacy"]["attacks"]
+                figures = unlok_figures(SAMPLES, [], [], made, made, budgets=dict.fromkeys(WHITE_BOX, most))["privacy"][
+                    "attacks"
+                ]
                 assert set(figures["head_projection"].values()) == {success}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mllmu_med.attacks.alternatives import alternatives, true_answer
 from mllmu_med.attacks.interface import Attempt, Data, Weighing
 from mllmu_med.benchmark.sample import Sample
+from mllmu_med.errors import UsageError
 from mllmu_med.evaluation.ranking import PER_TOKEN, TOTAL, rank
 from mllmu_med.progress import bar
 
@@ -47,6 +48,13 @@ class Exposure(Weighing):
 
     candidates: int = 50
     budget: int = 1
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1 or not 1 <= self.budget <= self.candidates:
+            raise UsageError(
+                f"candidates={self.candidates} must be 1 or more, and budget={self.budget} from 1 to that: with more "
+                "guesses the truth is always among them"
+            )
 
     def weigh(self, engine: Engine, data: Data) -> list[Attempt]:
         """Two attempts on every target that has alternatives."""

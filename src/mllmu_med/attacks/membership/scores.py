@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mllmu_med.attacks.interface import Inferring
@@ -53,7 +53,7 @@ class Loss(_Scored):
     source: ClassVar[str] = "arXiv 1709.01604"
     summary: ClassVar[str] = "a member's answer has a low loss"
 
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def score(self, sample: Sample, output: Output, reference: Output | None) -> float | None:
         """Minus the mean token loss."""
@@ -73,7 +73,7 @@ class Zlib(_Scored):
     source: ClassVar[str] = "arXiv 2012.07805"
     summary: ClassVar[str] = "a member's loss is low for how much text there is to compress"
 
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def score(self, sample: Sample, output: Output, reference: Output | None) -> float | None:
         """Mean log-probability per compressed byte."""
@@ -94,7 +94,7 @@ class MinK(_Scored):
     summary: ClassVar[str] = "even a member's least likely tokens are not unlikely"
 
     share: float = _SHARE
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def score(self, sample: Sample, output: Output, reference: Output | None) -> float | None:
         """Mean of the lowest log-probabilities."""
@@ -118,7 +118,7 @@ class MinKPlus(_Scored):
     summary: ClassVar[str] = "a member's tokens stand out from what else the model could have said there"
 
     share: float = _SHARE
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def score(self, sample: Sample, output: Output, reference: Output | None) -> float | None:
         """Mean of the lowest z-scores."""
@@ -140,7 +140,7 @@ class GradNorm(_Scored):
     source: ClassVar[str] = "arXiv 2402.17012"
     summary: ClassVar[str] = "training on a member would hardly change the output head any more"
 
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def score(self, sample: Sample, output: Output, reference: Output | None) -> float | None:
         """Minus the gradient's norm."""
@@ -159,7 +159,7 @@ class Reference(_Scored):
     source: ClassVar[str] = "arXiv 2012.07805"
     summary: ClassVar[str] = "a member's loss is lower than the base model's on the same answer"
 
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def score(self, sample: Sample, output: Output, reference: Output | None) -> float | None:
         """Difference of the mean log-probabilities."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mllmu_med.attacks.interface import Subject, Tampering
@@ -52,7 +52,6 @@ class AdapterScaling(Tampering):
         factors: f; 0 = removed.
         merge: whether merging is tried too; not possible, which is noted, where the adapters stand on quantised
             weights.
-        budget: guesses for one sample and factor.
     """
 
     label: ClassVar = "Adapter removed or weakened"
@@ -63,7 +62,7 @@ class AdapterScaling(Tampering):
 
     factors: tuple[float, ...] = (0.0, 0.5)
     merge: bool = True
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         for factor in self.factors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -34,7 +34,6 @@ class Pruning(Tampering):
 
     Attributes:
         shares: shares of each layer's weights, 0…1.
-        budget: guesses for one sample and share.
     """
 
     label: ClassVar = "Pruning"
@@ -44,7 +43,7 @@ class Pruning(Tampering):
     touches: ClassVar = ("language",)
 
     shares: tuple[float, ...] = (0.1, 0.3, 0.5)
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         for share in self.shares:

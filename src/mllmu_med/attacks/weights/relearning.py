@@ -7,7 +7,7 @@ recovery mean anything.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, dtype
@@ -42,7 +42,6 @@ class Relearning(Tampering):
         trainable: ``full``: the language model; ``lora``: adapters on it, those the model already has or new ones;
             ``auto``: ``lora`` where the model is loaded with adapters or quantised weights, else ``full``.
         rank: of new adapters, whose scale alpha is twice that.
-        budget: guesses for one sample and mark.
     """
 
     touches: ClassVar = ("language",)
@@ -55,11 +54,16 @@ class Relearning(Tampering):
     branches: int = 4
     trainable: str = "auto"
     rank: int = 16
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         if not self.steps or min(self.steps) < 0 or list(self.steps) != sorted(set(self.steps)):
             raise UsageError(f"steps={list(self.steps)} must rise, from 0 or more on")
+        for name in ("batch", "branches", "rank"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be 1 or more")
+        if self.warmup < 0 or not self.learning_rate > 0:
+            raise UsageError(f"warmup={self.warmup} must be 0 or more, learning_rate={self.learning_rate} above 0")
         if self.trainable not in ("auto", "full", "lora"):
             raise UsageError(f"trainable={self.trainable} is not one of auto, full, lora")
 
@@ -149,6 +153,11 @@ class RelearnDisjoint(Relearning):
     summary: ClassVar = "fine-tuning on ordinary records of other images and patients"
 
     count: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count < 1:
+            raise UsageError(f"count={self.count} must be 1 or more")
 
     def records(self, data: Data) -> list[Sample]:
         """Unrelated samples by seed, in their order."""

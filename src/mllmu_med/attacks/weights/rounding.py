@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
@@ -102,7 +102,6 @@ class Quantisation(Tampering):
         formats: ``int8`` (per output channel), ``int4`` (symmetric, groups of 128) and ``nf4`` (blocks of 64), each
             rounded to the nearest value, in this package; ``torchao-int8``, ``torchao-int4``, ``bitsandbytes-int8`` and
             ``bitsandbytes-nf4`` round as these libraries do, and need the extra ``quant``.
-        budget: guesses for one sample and format.
     """
 
     label: ClassVar = "Quantisation"
@@ -112,7 +111,7 @@ class Quantisation(Tampering):
     touches: ClassVar = ("language",)
 
     formats: tuple[str, ...] = ("int8", "int4", "nf4")
-    budget: int = 1
+    budget: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         for name in self.formats:
