@@ -50,21 +50,17 @@ def alone_in(output: Path) -> Iterator[None]:
 def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int) -> None:
     """Bring every stage up to date; with ``jobs`` > 1, up to so many at once, each after those it needs.
 
+    Called within :func:`alone_in`.
+
     Raises:
         Interrupted: a stop was asked for, and what was running has saved its state; or a worker process is gone.
-        UsageError: called while a worker process imports the program that started it; or another process is at work in
-            the folder.
+        UsageError: called while a worker process imports the program that started it.
         Exception: the first failure of a stage, after the others that were running have ended.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(
             'every worker process runs this script again: make the call under `if __name__ == "__main__":`'
         )
-    with alone_in(output):
-        _run_stages(recipe, output, stages, jobs)
-
-
-def _run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int) -> None:
     if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
         try:
             for stage in stages:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med.folders import write_json
-from mllmu_med.pipeline.lanes import run_stages
+from mllmu_med.pipeline.lanes import alone_in, run_stages
 from mllmu_med.pipeline.pools import CHANGES, UNCHANGED
 from mllmu_med.pipeline.running import default_jobs, drop_checkpoint
 from mllmu_med.pipeline.stage import Stage, StagePlan
@@ -52,11 +52,12 @@ def metaeval(recipe: Recipe, output: Path, models: int, jobs: int | None = None)
     recipe = with_pools(recipe, models)
     stages = _stages(recipe, output)
     output.mkdir(parents=True, exist_ok=True)
-    run_stages(recipe, output, stages, jobs or default_jobs(recipe))
-    for stage in stages:
-        drop_checkpoint(output, stage)
-    result = judge_metrics(recipe, output)
-    write_json(output / FILE, result)
+    with alone_in(output):
+        run_stages(recipe, output, stages, jobs or default_jobs(recipe))
+        for stage in stages:
+            drop_checkpoint(output, stage)
+        result = judge_metrics(recipe, output)
+        write_json(output / FILE, result)
     return result
 
 

@@ -74,10 +74,11 @@ def run(
     for stage in stages:
         stage.reason()  # what stands in the way of the last one is told before the first one begins
     output.mkdir(parents=True, exist_ok=True)
-    _note_recipe(recipe, output)
-    run_stages(recipe, output, stages, jobs or default_jobs(recipe))
-    for stage in stages:
-        drop_checkpoint(output, stage)
+    with alone_in(output):
+        _note_recipe(recipe, output)
+        run_stages(recipe, output, stages, jobs or default_jobs(recipe))
+        for stage in stages:
+            drop_checkpoint(output, stage)
     return _result(output, stages)
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from mllmu_med.errors import UsageError
 from mllmu_med.folders import read_manifest, write_json
-from mllmu_med.pipeline.lanes import run_stages
+from mllmu_med.pipeline.lanes import alone_in, run_stages
 from mllmu_med.pipeline.requests import steps_of
 from mllmu_med.pipeline.running import default_jobs, drop_checkpoint
 from mllmu_med.pipeline.stage import Stage, StagePlan
@@ -181,14 +181,16 @@ def tune(recipe: Recipe, output: Path, count: int, jobs: int | None = None) -> d
     tuned, folder = tuning_recipe(recipe, trials), tuning_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
     shared = [stage for stage in all_stages(recipe, output) if stage.folder in {output / name for name in SHARED}]
-    run_stages(recipe, output, shared, jobs or default_jobs(recipe))
-    for stage in shared:
-        drop_checkpoint(output, stage)
-    share_finished(output, folder)
+    with alone_in(output):
+        run_stages(recipe, output, shared, jobs or default_jobs(recipe))
+        for stage in shared:
+            drop_checkpoint(output, stage)
+        share_finished(output, folder)
     stages = _stages(tuned, folder)
-    run_stages(tuned, folder, stages, jobs or default_jobs(tuned))
-    for stage in stages:
-        drop_checkpoint(folder, stage)
+    with alone_in(folder):
+        run_stages(tuned, folder, stages, jobs or default_jobs(tuned))
+        for stage in stages:
+            drop_checkpoint(folder, stage)
     result = _judge(tuned, folder, trials, count)
     write_json(folder / "tuning.json", result)
     best = [{**found["settings"], "row": method} for method, found in result["best"].items()]

@@ -19,6 +19,8 @@ from mllmu_med.caches.place import cache_folder
 from mllmu_med.errors import DataError, Interrupted, MedError, UsageError
 from mllmu_med.folders import read_json, read_manifest, verify
 from mllmu_med.pipeline import make_again, plan_run, run
+from mllmu_med.pipeline.metaeval import metaeval
+from mllmu_med.pipeline.tuning import tune
 from tests.unit.pipeline.conftest import tiny
 
 METHODS = ("ga", "npo")
@@ -227,9 +229,14 @@ def test_a_second_process_in_the_same_folder_is_refused(copy: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code, str(copy)], stdin=PIPE, stdout=PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"1\n"
-        for attempt in (lambda: run(tiny(), copy, jobs=1), lambda: make_again(tiny(), copy, ["report"])):
+        before = read_json(copy / "recipe.json")
+        for attempt in (
+            lambda: run(tiny("seed=1"), copy, jobs=1), lambda: make_again(tiny(), copy, ["report"]),
+            lambda: metaeval(tiny(), copy, 2, jobs=1), lambda: tune(tiny(methods=["npo"]), copy, 1, jobs=1),
+        ):  # fmt: skip
             with pytest.raises(UsageError, match="another process is at work there"):
                 attempt()
+        assert read_json(copy / "recipe.json") == before
         other.kill()
     run(tiny(), copy, jobs=1)
 
