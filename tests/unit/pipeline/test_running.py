@@ -232,7 +232,7 @@ def test_a_second_process_in_the_same_folder_is_refused(copy: Path) -> None:
         before = read_json(copy / "recipe.json")
         for attempt in (
             lambda: run(tiny("seed=1"), copy, jobs=1), lambda: make_again(tiny(), copy, ["report"]),
-            lambda: metaeval(tiny(), copy, 2, jobs=1), lambda: tune(tiny(methods=["correct"]), copy, 1, jobs=1),
+            lambda: metaeval(tiny(), copy, 2, jobs=1), lambda: tune(tiny(methods=["npo"]), copy, 2, jobs=1),
         ):  # fmt: skip
             with pytest.raises(UsageError, match="another process is at work there"):
                 attempt()
