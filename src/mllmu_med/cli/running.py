@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mllmu_med.recipe import Recipe
 
 Methods = Annotated[list[str] | None, typer.Option("--method", "-m", help="Only this method; may be repeated.")]
-Trials = Annotated[int, typer.Option("--trials", min=1, help="Settings to try for each method.")]
+Trials = Annotated[int, typer.Option("--trials", min=2, help="Settings to try for each method.")]
 RetainBudget = Annotated[
     float | None,
     typer.Option(

@@ -141,6 +141,8 @@ def plan_trials(recipe: Recipe, count: int) -> list[Trial]:
     Raises:
         UsageError: a method has nothing to tune.
     """
+    if count < 2:
+        raise UsageError(f"{count} trial of each method leaves nothing to choose from; give two or more")
     trials: list[Trial] = []
     for method in recipe.methods:
         make_method(method)  # a fault in its settings is told before anything is trained

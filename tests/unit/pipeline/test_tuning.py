@@ -132,6 +132,12 @@ def test_the_test_part_is_never_asked() -> None:
     assert [s.subset for s in asked if s.id == validation.id] == [Subset.TEST], "it stands in for the test part"
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_trial_leaves_nothing_to_choose(count: int) -> None:
+    with pytest.raises(UsageError, match=f"{count} trial of each method leaves nothing to choose"):
+        plan_trials(tiny(methods=["npo"]), count)
+
+
 def test_a_method_without_a_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mllmu_med.pipeline.tuning.grid_of", lambda settings: {})
     with pytest.raises(UsageError, match="npo declares no grid"):
