@@ -135,7 +135,7 @@ def test_the_test_part_is_never_asked() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_trial_leaves_nothing_to_choose(count: int) -> None:
     with pytest.raises(UsageError, match=f"{count} trial of each method leaves nothing to choose"):
-        plan_trials(tiny(methods=["npo"]), count)
+        plan_trials(load_recipe("phantom"), count)
 
 
 def test_a_method_without_a_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
