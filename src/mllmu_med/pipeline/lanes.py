@@ -39,8 +39,12 @@ def alone_in(output: Path) -> Iterator[None]:
     """One process at a time writes into a run's folder: another recipe's stages would get in between.
 
     Raises:
-        UsageError: another one is at it.
+        UsageError: another one is at it; or a worker process imports the program that started it.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            'every worker process runs this script again: make the call under `if __name__ == "__main__":`'
+        )
     with alone(output) as only:
         if not only:
             raise UsageError(f"{output}: another process is at work there; wait for it, or choose another folder")
@@ -54,13 +58,8 @@ def run_stages(recipe: Recipe, output: Path, stages: Sequence[Stage], jobs: int)
 
     Raises:
         Interrupted: a stop was asked for, and what was running has saved its state; or a worker process is gone.
-        UsageError: called while a worker process imports the program that started it.
         Exception: the first failure of a stage, after the others that were running have ended.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise UsageError(
-            'every worker process runs this script again: make the call under `if __name__ == "__main__":`'
-        )
     if jobs == 1 or sum(stage.reason() is not None for stage in stages) <= 1:
         try:
             for stage in stages:
