@@ -12,7 +12,8 @@ answers in a step, half of them to be forgotten; with siblings three in five of 
 
 With ``--layers`` the model has its own widths, tower and vocabulary and so many decoder layers, one number after
 another. All layers are alike, so time and memory grow in a straight line with their number: the table has the line's
-value at the model's own, and says how far the line of the smaller ones misses the largest.
+value at the model's own, and says how far the line of the smaller ones misses the largest. ``--points FILE`` keeps what
+each process has measured: the same command goes on where it was cut off.
 
     s a step     mean over the steps
     before       seconds before the first one: pairing, θ0's outputs, what θ0 answers about made-up patients
@@ -22,6 +23,7 @@ value at the model's own, and says how far the line of the smaller ones misses t
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -54,6 +56,8 @@ COLUMNS = {
 }  # fmt: skip
 
 
+OF_A_POINT = ("size", "device", "threads", "seed", "images", "siblings", "recompute", "steps", "layers", "method")
+"""The options that a process measures by."""
 UNITS = {"step": "s", "before": "s", "outputs": "s", "peak": "MiB"}
 """What a row is measured by, and its unit; everything else in the table follows from these."""
 
@@ -127,15 +131,32 @@ def carry_out(asked: dict[str, Any]) -> dict[str, Any]:
 def row_of(asked: dict[str, Any]) -> dict[str, Any]:
     """What is measured of one method: with the whole model, or on the line through those with fewer layers."""
     if not asked["layers"]:
-        return clock.in_a_process(Path(__file__), {**asked, "layers": None})
+        return point({**asked, "layers": None})
     counts = sorted(set(asked["layers"]))
     if len(counts) < LEAST_COUNTS:
         raise MedError(f"--layers {' '.join(map(str, counts))}: a line and a check of it take {LEAST_COUNTS} numbers")
     points = []
     for count in counts:
-        points.append(clock.in_a_process(Path(__file__), {**asked, "layers": count}))
+        points.append(point({**asked, "layers": count}))
         print(f"{asked['method']}, {count} layers: {points[-1]['step']:.3f} s a step", file=sys.stderr, flush=True)
     return {**points[-1], **on_a_line(counts, points, SIZES[asked["size"]].text[2]), "points": points}
+
+
+def point(asked: dict[str, Any]) -> dict[str, Any]:
+    """What one process measures; taken from ``asked["points"]``, where that file has it, and noted there if not."""
+    task = {name: asked[name] for name in OF_A_POINT}
+    kept = None if asked["points"] is None else Path(asked["points"])
+    if kept is not None and kept.is_file():
+        for line in kept.read_text(encoding="utf-8").splitlines():
+            known: dict[str, Any] = json.loads(line)
+            if known["task"] == task:
+                return dict(known["found"])
+    found = clock.in_a_process(Path(__file__), task)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"task": task, "found": found}) + "\n")
+    return found
 
 
 def on_a_line(counts: Sequence[int], points: Sequence[Mapping[str, Any]], layers: int) -> dict[str, Any]:
@@ -195,6 +216,7 @@ def main() -> None:
     parser.add_argument("--siblings", type=int, default=200, help="made-up patients (the package's default)")
     layers = f"measure with so many decoder layers, {LEAST_COUNTS} numbers or more, and extrapolate"
     parser.add_argument("--layers", type=int, nargs="+", metavar="N", help=layers)
+    parser.add_argument("--points", help="file of what each process has measured: what is cut off goes on behind it")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
     parser.add_argument("--steps", type=int, default=5, help="of each row")
     options.run(parser, "ours", carry_out, report, child=measured)

@@ -20,7 +20,7 @@ from mllmu_med.training import loop
 
 ASKED: dict[str, Any] = {
     "size": "mini", "device": "cpu", "seed": 0, "threads": 1, "images": 1, "siblings": 4, "steps": 2,
-    "recompute": False, "layers": None,
+    "recompute": False, "layers": None, "points": None,
 }  # fmt: skip
 
 
@@ -109,6 +109,26 @@ def test_fewer_layers_say_what_all_would_take(monkeypatch: pytest.MonkeyPatch) -
     assert "at most 9.1% of a step's seconds and 0.0% of the peak" in said
     with pytest.raises(MedError, match="take 4 numbers"):
         ours.carry_out({**asked, "layers": [2, 4, 6]})
+
+
+def test_what_is_cut_off_goes_on_behind_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[str] = []
+
+    def found(script: Path, asked: dict[str, Any]) -> dict[str, Any]:
+        asked_for.append(asked["method"])
+        if asked["method"] == "npo" and len(asked_for) == 2:
+            raise MedError("out of memory")
+        return {"step": 0.5, "peak": 100.0, "answers": 22, "before": 1.0, "outputs": None}
+
+    monkeypatch.setattr(clock, "in_a_process", found)
+    asked = {**ASKED, "methods": ["npo"], "points": str(tmp_path / "deep" / "points.jsonl")}
+    with pytest.raises(MedError, match="out of memory"):
+        ours.carry_out(asked)
+    whole = ours.carry_out(asked)
+    assert asked_for == [ours.FINE_TUNE, "npo", "npo"]
+    assert [row["method"] for row in whole["rows"]] == [ours.FINE_TUNE, "npo"]
+    ours.carry_out({**asked, "steps": 9})
+    assert asked_for[3:] == [ours.FINE_TUNE, "npo"], "other numbers are measured anew"
 
 
 def test_what_lies_on_no_line_is_not_extrapolated() -> None:
