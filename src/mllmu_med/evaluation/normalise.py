@@ -31,7 +31,7 @@ _CHINESE_NUMBERS = {
 }  # fmt: skip
 
 _YES = frozenset({"yes", "yeah", "yep", "yup", "true", "correct"})
-_NO = frozenset({"no", "nope", "not", "cannot", "never", "false", "incorrect", "none", "without"})
+_NO = frozenset({"no", "nope", "not", "never", "false", "incorrect", "none", "without"})
 _YES_REFERENCE = frozenset(
     {"yes", "true", "是", "是的", "有", "有的", "对", "对的", "正确", "存在", "会", "能", "可以", "包含", "属于"}
 )
@@ -122,8 +122,8 @@ def polarity(answer: str) -> str | None:
 
 
 def negates(word: str) -> bool:
-    """Whether an English word says no: ``not``, ``without``, ``isn't``."""
-    return word in _NO or word.endswith("n't")
+    """Whether an English word says no: ``not``, ``without``, ``isn't``; not ``can't``, as in "can't be excluded"."""
+    return word in _NO or (word.endswith("n't") and word not in ("can't", "couldn't"))
 
 
 def holds_phrase(text: tuple[str, ...], phrase: tuple[str, ...]) -> bool:
