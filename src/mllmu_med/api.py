@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from mllmu_med.errors import DataError, IntegrityError, UsageError
-from mllmu_med.folders import MANIFEST, read_json, read_manifest, verify
+from mllmu_med.checking import CheckResult, check_folders, is_benchmark
+from mllmu_med.errors import DataError, UsageError
+from mllmu_med.folders import read_json
 from mllmu_med.recipe import Recipe, load_recipe
 from mllmu_med.registry import did_you_mean
 from mllmu_med.report.benchmark_filters import EVERYTHING, Filters
@@ -28,7 +28,6 @@ __all__ = [
     "run_folder", "score", "tune", "unlearn", "write_benchmark_page", "write_contact_sheet", "write_report",
 ]  # fmt: skip
 
-BENCHMARK_FORMAT = "mllmu-med/benchmark/"
 RESULTS = Path("results") / "results.json"
 RUNS = Path("runs")
 
@@ -268,12 +267,6 @@ def read_results(folder: Path | str) -> dict[str, Any]:
     return results
 
 
-def is_benchmark(folder: Path) -> bool:
-    """Whether a folder is a finished benchmark."""
-    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
-    return str(manifest.get("format", "")).startswith(BENCHMARK_FORMAT)
-
-
 def is_only_built(folder: Path) -> bool:
     """Whether a folder is a run that has a benchmark, but no results yet."""
     return is_benchmark(folder / "benchmark") and not (folder / RESULTS).is_file()
@@ -338,22 +331,6 @@ def _outside(benchmark: Path, target: Path, *endings: str) -> Path:
     return target
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What ``check`` found in one folder.
-
-    Attributes:
-        kind: ``benchmark`` (contents checked too) or ``folder`` (hashes only).
-        findings: one line each, with its severity; empty where nothing was found.
-        ok: no finding is an error.
-    """
-
-    folder: Path
-    kind: str
-    findings: tuple[str, ...]
-    ok: bool
-
-
 def check(folder: Path | str, *, every: bool = False) -> list[CheckResult]:
     """Verify a benchmark, a model, an evaluation, or every one of them in a run folder.
 
@@ -364,46 +341,4 @@ def check(folder: Path | str, *, every: bool = False) -> list[CheckResult]:
         DataError: nothing in the folder has a manifest.
         IntegrityError: a file is missing, changed or unlisted.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError("no such folder", file=folder, mend="Check the path.")
-    folders = [folder] if (folder / MANIFEST).is_file() else sorted(_finished_below(folder))
-    if not folders:
-        raise DataError("no manifest.json here or below", file=folder, mend="Give a folder that mllmu-med has written.")
-    results: list[CheckResult] = []
-    broken = [f"{path}: no manifest.json, so nothing says what it should be." for path in _without_manifest(folder)]
-    for each in folders:
-        try:
-            results.append(_check_one(each, every))
-        except IntegrityError as error:
-            broken.append(str(error))
-    if broken:
-        raise IntegrityError(" ".join(broken))
-    return results
-
-
-def _without_manifest(run: Path) -> list[Path]:
-    """Stages of a run that hold files, but no list of them; the pipeline leaves none like that."""
-    kinds = ("models", "evaluations", "attacks", "states", "inside")
-    stages = [
-        run / "benchmark",
-        run / "results",
-        run / "report",
-        *(path for kind in kinds for path in run.glob(f"{kind}/[!.]*")),
-    ]
-    return sorted(path for path in stages if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file())
-
-
-def _finished_below(folder: Path) -> list[Path]:
-    found = (path.parent for path in folder.rglob(MANIFEST))
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-
-
-def _check_one(folder: Path, every: bool) -> CheckResult:
-    if not is_benchmark(folder):
-        verify(folder)
-        return CheckResult(folder, "folder", (), ok=True)
-    from mllmu_med.benchmark.check import check_benchmark
-
-    report = check_benchmark(folder, shown=None) if every else check_benchmark(folder)
-    return CheckResult(folder, "benchmark", tuple(str(finding) for finding in report.findings), ok=report.ok)
+    return check_folders(Path(folder), every=every)

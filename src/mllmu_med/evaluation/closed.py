@@ -14,24 +14,10 @@ _LONG_PART = 0.75  # of a longer part, this share of its words
 _SHORT_STATEMENT = 3  # words: a longer statement must also share its common words with the answer
 _CONTEXT = 1 / 3  # at least this share of them
 _REACH = 5  # words that may stand between a negation and what it denies
-_BETWEEN = frozenset(
-    {
-        "any",
-        "in",
-        "on",
-        "of",
-        "for",
-        "evidence",
-        "sign",
-        "signs",
-        "indication",
-        "visible",
-        "obvious",
-        "clear",
-        "definite",
-    }
-    | set("是有在见")
-)
+_BETWEEN = frozenset([
+    "any", "in", "on", "of", "for", "evidence", "sign", "signs", "indication", "visible", "obvious", "clear",
+    "definite", "是", "有", "在", "见",
+])  # fmt: skip
 _CHINESE_NEGATORS = frozenset("不没無无非未")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import stat
 import weakref
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def test_an_interrupted_stage_keeps_its_finished_attacks_and_ends_alike(
         run(recipe(), folder, until="evaluate", jobs=1)
     assert done == ["jailbreak", "exposure"]
     assert not (folder / "attacks" / "theta0").exists()
+    waiting = folder / "attacks" / ".attacks-theta0"
+    assert stat.S_IMODE(waiting.stat().st_mode) == 0o700, "attempts hold private values"
     done.append("go on")
     assert run(recipe(), folder, until="evaluate", jobs=1)
     assert done[3:5] == ["head_projection", "quantise"], "the first two are not repeated"

@@ -186,6 +186,13 @@ def test_until(copy: Path) -> None:
         run(tiny(), copy, until="teach", jobs=1)
 
 
+def test_where_answers_are_scored_otherwise_results_are_made_anew_and_nothing_else(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mllmu_med.pipeline.stages.SCORED", 10**6)
+    assert to_do(finished) == ["results", "report"]
+
+
 def test_results_and_page_need_what_is_stored_alone(
     copy: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

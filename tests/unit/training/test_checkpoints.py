@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import stat
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,10 @@ def test_there_is_one_checkpoint_the_latest(saved: Checkpoints) -> None:
     assert saved.load(parameters, optimizer) == (9, CURVE * 2)
     assert state(parameters, optimizer) == state(*trained(9))
     assert [path.name for path in saved.folder.parent.iterdir()] == ["checkpoint"]
+
+
+def test_weights_on_their_way_are_their_owners_alone(saved: Checkpoints) -> None:
+    assert stat.S_IMODE(saved.folder.stat().st_mode) == 0o700
 
 
 def test_nothing_saved_is_nothing_found(tmp_path: Path) -> None:
