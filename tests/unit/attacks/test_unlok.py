@@ -104,6 +104,13 @@ def test_each_attack_has_its_own_guesses() -> None:
         assert found["head_projection"]["model"] == success, budgets
 
 
+def test_what_image_and_question_bring_back_counts_within_the_attacks_own_guesses() -> None:
+    attempts, before = [got("a", "image_question", "no", "Ann Lee")], [got("a", "image_question", "Ann Lee")]
+    for budgets, erased in (({}, 0.0), ({"image_question": 2}, 0.0), ({"image_question": 1}, 1.0)):
+        found = unlok_figures(SAMPLES, AFTER, BEFORE, attempts, before, budgets=budgets)["privacy"]
+        assert found["generalisation"]["multimodal"] == erased, budgets
+
+
 def test_the_original_model_has_erased_nothing_and_harmed_nothing() -> None:
     attempts = [got("a", "image_question", "Ann Lee")]
     found = unlok_figures(SAMPLES, BEFORE, BEFORE, attempts, attempts)["privacy"]

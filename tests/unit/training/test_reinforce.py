@@ -136,6 +136,28 @@ def test_more_reinforcement_knows_the_answers_better(llava: VisionLanguageModel)
     assert losses[0] > losses[1] + 0.1 > losses[2] + 0.2
 
 
+def test_no_forward_pass_is_longer_than_the_unlearnings_own(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who bounds the memory of a step bounds that of reinforcing, too."""
+    passes: list[int] = []
+    plain = llava.hidden
+
+    def counted(rows: Any, *more: Any, **named: Any) -> Any:
+        passes.append(len(rows))
+        return plain(rows, *more, **named)
+
+    monkeypatch.setattr(llava, "hidden", counted)
+    prepared(llava, "full")
+    few = mixed(llava)[:5]
+    reinforce(llava, few, reinforce_steps=1)
+    assert passes[0] > 1, "one pass over all rows"
+    passes.clear()
+    reinforce(llava, few, reinforce_steps=1, most_positions=1)
+    assert passes[0] == 1
+    assert len(passes) > 1
+
+
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_the_weights_come_back_from_a_training_that_fails(
     mode: str, llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
