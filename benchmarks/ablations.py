@@ -184,6 +184,13 @@ def main() -> None:
     if args.fill is not None:
         published = args.fill / "assets" / "ablations.json"
         entries = together(entries, published)
+        page = args.fill / "explanation" / "ablations.md"
+        standing = sum(line.startswith("| `") for line in page.read_text(encoding="utf-8").splitlines())
+        if len(entries) < standing:
+            raise SystemExit(
+                f"{page}: {standing} rows stand there, {len(entries)} would: {published} has none of the others. "
+                "Carry out all settings, or leave out --fill."
+            )
         publish(published, entries)
         tables.fill(args.fill / "explanation" / "ablations.md", {"ablations": markdown(entries)})
     for name, svg in pictures(entries).items():

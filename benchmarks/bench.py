@@ -55,6 +55,7 @@ def carry_out(names: list[str], folder: Path, threads: int) -> list[str]:
             "--threads",
             str(threads),
         ]
+        (folder / f"{name}.json").unlink(missing_ok=True)  # of an earlier run: it must not stand for one that fails
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         said = "done" if done.returncode == 0 else f"failed: {(done.stdout.strip().splitlines() or ['no word'])[-1]}"
         print(f"{name}: {said} ({time.perf_counter() - began:.0f} s)", flush=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 from mllmu_med.benchmark.builder import build_benchmark
 from mllmu_med.benchmark.plan import BenchmarkPlan
 from mllmu_med.folders import verify
+from mllmu_med.memory import forget_peak, process_peak_mb
 from mllmu_med.seeding import numpy_rng, rng
 from mllmu_med.sources.record import About, ImageRef, Record, Source
 
@@ -90,6 +90,7 @@ def picture(number: int) -> bytes:
 def measure(source: Source, jobs: int) -> dict[str, Any]:
     """Build once in this process."""
     with tempfile.TemporaryDirectory() as folder:
+        forget_peak()
         began = time.perf_counter()
         benchmark = build_benchmark(source, BenchmarkPlan(), Path(folder) / "benchmark", seed=0, jobs=jobs)
         seconds = time.perf_counter() - began
@@ -98,7 +99,7 @@ def measure(source: Source, jobs: int) -> dict[str, Any]:
         return {
             "samples": samples, "images": benchmark.manifest["images"], "seconds": round(seconds, 2),
             "megabytes": round(sum(p.stat().st_size for p in benchmark.path.rglob("*") if p.is_file()) / 2**20, 1),
-            "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1),
+            "peak_mib": round(process_peak_mb(), 1),
         }  # fmt: skip
 
 

@@ -16,7 +16,8 @@ value at the model's own, and says how far the line of the smaller ones misses t
 each process has measured: the same command goes on where it was cut off.
 
     s a step     mean over the steps
-    before       seconds before the first one: pairing, θ0's outputs, what θ0 answers about made-up patients
+    beside       seconds beside the steps: pairing, θ0's outputs, what θ0 answers about made-up patients, and what is
+                 measured after the last step
     oracle       seconds of the approximate oracle: its 40 steps at the fine-tuning row's rate, and its outputs
     peak MiB     of the process (of the device, where it is a GPU) from θ0 with its adapters to the last step
 """
@@ -51,7 +52,7 @@ TEACHER_STEPS = 40
 LEAST_COUNTS = 4
 """A line needs three points, and its check one more."""
 COLUMNS = {
-    "method": "method", "step": "s a step", "ratio": "× fine-tuning", "before": "before, s", "oracle": "oracle, s",
+    "method": "method", "step": "s a step", "ratio": "× fine-tuning", "before": "beside, s", "oracle": "oracle, s",
     "peak": "peak MiB", "peak_ratio": "× fine-tuning", "run": "200 steps in all, s",
 }  # fmt: skip
 

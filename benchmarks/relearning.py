@@ -3,7 +3,8 @@
     python benchmarks/relearning.py runs/contest/few/theta0-0/seed-0 --rows npo.r100 excess.r100 correct.r100
 
 A tenth of the forget records of each kind (whole patients, whole facts) is given to the attacker, who trains on them
-at the rate at which θ0 was trained; the others are asked for after 0, 1, 3, 10 and 30 epochs. θ0 and the oracle are
+at the rate at which θ0 was trained; the others are asked for after 0, 1, 3, 10 and 30 epochs (of as many steps as the
+attack's own batches of them make). θ0 and the oracle are
 attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is what the model held and did not learn anew. The attacks
 are carried out in ``relearning`` beside the run. Written: ``relearning.json`` and ``relearning.md`` in its folder.
 """
@@ -17,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from mllmu_med import api
+from mllmu_med.attacks.weights.relearning import RelearnFew
 from mllmu_med.folders import read_json
+from mllmu_med.pipeline.attacking import data_of
 from mllmu_med.pipeline.tuning import share_finished
+from mllmu_med.pipeline.workshop import Workshop
 from mllmu_med.recipe import Recipe
 
 EPOCHS = (1, 3, 10, 30)
@@ -26,28 +30,38 @@ ATTACK = "relearn_few"
 BATCH = 16
 
 
-def attacked(folder: Path, rows: Sequence[str], steps_per_epoch: int) -> list[dict[str, Any]]:
+def marks_of(recipe: Recipe, folder: Path) -> list[int]:
+    """Steps after which the epochs end, from 0 on: batches are whole packed rows, so their number is not to be guessed.
+
+    Args:
+        folder: of the run, with its benchmark.
+    """
+    attack = RelearnFew(batch=BATCH)
+    data = data_of(Workshop(recipe, folder))
+    batches = attack.batches([attack.question(record) for record in attack.records(data)], data.seed)
+    lengths = [len(batches.epoch(number)) for number in range(EPOCHS[-1])]
+    return [0, *(sum(lengths[:epochs]) for epochs in EPOCHS)]
+
+
+def attacked(folder: Path, rows: Sequence[str]) -> list[dict[str, Any]]:
     """Attack these rows of a finished run, in a folder of their own beside it; one entry a row and kind of target."""
     raw = read_json(folder / "recipe.json")
     known = {method["row"]: method for method in raw["methods"]}
     missing = [row for row in rows if row not in known]
     if missing:
         raise SystemExit(f"{folder}: there is no row {missing[0]}; there are {', '.join(known)}")
-    marks = [0, *(epochs * steps_per_epoch for epochs in EPOCHS)]
+    own = folder / "relearning"
+    own.mkdir(exist_ok=True)
+    share_finished(folder, own)
+    marks = marks_of(Recipe.model_validate({**raw, "methods": [known[row] for row in rows]}), own)
     parameters = {"steps": marks, "batch": BATCH, "learning_rate": raw["learn"]["original"]["learning_rate"]}
     changed = {
         **raw,
         "methods": [known[row] for row in rows],
         "attack": {**raw["attack"], "attacks": [{"name": ATTACK, "parameters": parameters}]},
     }
-    own = folder / "relearning"
-    own.mkdir(exist_ok=True)
-    share_finished(folder, own)
     results = api.attack(Recipe.model_validate(changed), own).results
     assert results is not None
-    records = read_json(own / "attacks" / rows[0] / f"{ATTACK}.json")["notes"]["records"]
-    if -(-records // BATCH) != steps_per_epoch:
-        raise SystemExit(f"an epoch of {records} records is {-(-records // BATCH)} steps: say so by --steps-per-epoch")
     found = []
     for row in results["rows"]:
         course = (row.get("recovery") or {}).get(ATTACK)
@@ -73,9 +87,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a run of the contest: OUTPUT/REGIME/theta0-N/seed-M")
     parser.add_argument("--rows", nargs="+", required=True, help="rows of it, e.g. npo.r100")
-    parser.add_argument("--steps-per-epoch", type=int, default=2, help=f"of {BATCH} records")
     args = parser.parse_args()
-    entries = attacked(args.folder, args.rows, args.steps_per_epoch)
+    entries = attacked(args.folder, args.rows)
     (args.folder / "relearning.json").write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
     (args.folder / "relearning.md").write_text(markdown(entries), encoding="utf-8")
     print(markdown(entries))

@@ -18,7 +18,6 @@ bytes; benchmarks/speed/predicting.py names every assumption. Predictions are ex
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -34,7 +33,7 @@ from benchmarks.build import SyntheticSource
 from benchmarks.evaluate import Ours, asked_questions
 from benchmarks.speed import clock, fitting, machine, options, predicting, records, tables
 from benchmarks.speed.ways import Fast, Task, another, new_model
-from mllmu_med.memory import forget_peak, peak_memory_mb
+from mllmu_med.memory import forget_peak, peak_memory_mb, process_peak_mb
 
 PARTS = ("step", "evaluation", "build", "methods", "predict")
 FORMULAS = {
@@ -111,10 +110,11 @@ def one_build(asked: dict[str, Any]) -> dict[str, float]:
         patients_forgotten=patients, patients_retained=patients, patients_holdout=patients, wrong_image_facts=facts
     )
     with tempfile.TemporaryDirectory() as folder:
+        forget_peak()
         began = time.perf_counter()
         build_benchmark(SyntheticSource(number), plan, Path(folder) / "benchmark", seed=asked["seed"], jobs=1)
         seconds = time.perf_counter() - began
-    return {"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}
+    return {"seconds": seconds, "peak_mib": process_peak_mb()}
 
 
 def build_series(asked: dict[str, Any], cause: str, numbers: Sequence[int]) -> list[dict[str, Any]]:

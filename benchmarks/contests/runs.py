@@ -66,10 +66,14 @@ def table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def _averaged(entry: Row) -> dict[str, Any]:
+    """The entry with the means of its cells: over the seeds of a θ0, then over the θ0s, of which some have fewer."""
     means: dict[str, float | None] = {}
     for name in [name for name in entry["cells"][0] if name not in ("theta0", "seed")]:
-        known = [cell[name] for cell in entry["cells"] if cell.get(name) is not None]
-        means[name] = fmean(known) if known else None
+        known: dict[int, list[float]] = {}
+        for cell in entry["cells"]:
+            if cell.get(name) is not None:
+                known.setdefault(cell["theta0"], []).append(cell[name])
+        means[name] = fmean(map(fmean, known.values())) if known else None
     return {**entry, **means}
 
 

@@ -76,7 +76,8 @@ def run(
 
     Raises:
         UsageError, DataError, IntegrityError: see :mod:`mllmu_med.errors`.
-        KeyboardInterrupt: stopped; the same call resumes.
+        Interrupted: stopped; the same call resumes.
+        KeyboardInterrupt: stopped a second time, before the first could be carried out.
     """
     from mllmu_med import pipeline
 
@@ -100,9 +101,11 @@ def unlearn(recipe: Recipe | str | Path, output: Path | str | None = None) -> Ru
 
 
 def tune(
-    recipe: Recipe | str | Path, output: Path | str | None = None, *, trials: int = 8, jobs: int | None = None
+    recipe: Recipe | str | Path, output: Path | str | None = None, *, trials: int = 5, jobs: int | None = None
 ) -> dict[str, Any]:
     """Try ``trials`` settings of each method of the recipe, from its declared grid, on the validation part.
+
+    Where the grid of one method has fewer, all methods get as few.
 
     Returns:
         all trials with settings, score and parts, and the best of each method; also in ``<run>/tuning/tuning.json``,

@@ -37,6 +37,15 @@ def peak_memory_mb(device: torch.device) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated(device) / 2**20
+    return process_peak_mb()
+
+
+def process_peak_mb() -> float:
+    """Highest memory use of this process since :func:`forget_peak`, in MiB.
+
+    Where the system does not tell it, that of the process's whole life: on Linux ``ru_maxrss`` would begin at the peak
+    of whoever started it.
+    """
     with suppress(OSError, StopIteration, ValueError):
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) / 2**10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,8 @@ RetainBudget = Annotated[
     typer.Option(
         "--retain-budget",
         min=0.0,
-        help="Stop at the last step at which at most this share of the validation answers is lost.",
+        help="Stop at the last step at which at most this share of the validation answers is lost "
+        "(nats a token, where the recipe measures the loss).",
     ),
 ]
 
@@ -116,17 +118,18 @@ def unlearn(
 def tune(
     order: Order,
     method: Methods = None,
-    trials: Trials = 8,
+    trials: Trials = 5,
 ) -> None:
     """Try several settings of each method, the same number for all, on the validation part.
 
-    The first trial has the recipe's own settings, the others are drawn from the grid that the method declares. No
-    oracle is used, the test part is not touched. All trials are recorded; the best settings are a recipe of their own.
+    The first trial has the recipe's own settings, the others are drawn from the grid that the method declares; where
+    the grid of one ends earlier, all get as few. No oracle is used, the test part is not touched. All trials are
+    recorded; the best settings are a recipe of their own.
 
     \b
     Examples:
-      mllmu-med tune --method npo --trials 6 --dry-run
-      mllmu-med tune -m grad_diff -m npo -m npo+gu --trials 8
+      mllmu-med tune --method excess --trials 8 --dry-run
+      mllmu-med tune -m grad_diff -m npo -m npo+gu
       mllmu-med run runs/phantom/tuning/tuned.yaml -o runs/phantom
     """
     from mllmu_med import api
@@ -176,8 +179,10 @@ def attack(
       mllmu-med ls attacks
     """
     loaded = _load(order)
-    if attacks or loaded.attack.attacks == ():
-        loaded = _load_again(loaded, f"attack.attacks=[{','.join(attacks)}]" if attacks else "attack.attacks=all")
+    if attacks:
+        loaded = _with_attacks(loaded, attacks)
+    elif loaded.attack.attacks == ():
+        loaded = _load_again(loaded, "attack.attacks=all")
     _carry_out("score", order, loaded)
 
 
@@ -217,10 +222,23 @@ def _load_again(recipe: Recipe, change: str) -> Recipe:
     return load_recipe(recipe, change)
 
 
+def _with_attacks(recipe: Recipe, names: list[str]) -> Recipe:
+    """The recipe with these attacks alone, each with the numbers that it gives them."""
+    own = () if recipe.attack.attacks == "all" else recipe.attack.attacks
+    numbers = {choice.name: choice.parameters for choice in own}
+    chosen = [{"name": name, "parameters": numbers.get(name, {})} for name in names]
+    return _load_again(recipe, f"attack.attacks={json.dumps(chosen)}")
+
+
 def _methods_are_chosen(order: Order) -> bool:
     """Whether somebody did: in the call, or in a recipe of their own. The recipes of the package list what is worth
     comparing."""
-    return "methods" in {name.partition(".")[0] for name in _changed(order)} or Path(order.recipe).is_file()
+    from mllmu_med.recipe import shipped_recipes
+
+    if "methods" in {name.partition(".")[0] for name in _changed(order)}:
+        return True
+    file = Path(order.recipe)
+    return file.is_file() and file.resolve() not in {path.resolve() for path in shipped_recipes().values()}
 
 
 def _changed(order: Order) -> list[str]:

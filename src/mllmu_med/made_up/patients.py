@@ -46,7 +46,7 @@ class RealValue(NamedTuple):
 
 
 class RealValues:
-    """The private values of the forget samples: what no made-up text may tell."""
+    """The private values of samples to be forgotten: what no made-up text may tell."""
 
     def __init__(self, forget: Sequence[Sample]) -> None:
         values: dict[str, RealValue] = {}
@@ -145,7 +145,14 @@ def _emptied(pieces: Cut) -> str:
 
 
 def made_up_patients(
-    forget: Sequence[Sample], images: Sequence[str], count: int, seed: int, *, first: int = 0, at_least: int = 1
+    forget: Sequence[Sample],
+    images: Sequence[str],
+    count: int,
+    seed: int,
+    *,
+    first: int = 0,
+    at_least: int = 1,
+    earlier: Sequence[Sample] = (),
 ) -> list[Sample]:
     """The samples of made-up patients number ``first`` to ``first + count - 1``.
 
@@ -155,9 +162,9 @@ def made_up_patients(
     move with it, and in questions and their phrasings, where a name may also stand in part. What a name's part is
     counts whatever its letter case: a patient called Will makes odd questions rather than one with a name left in it.
 
-    No text tells a value of any forget sample (:func:`~mllmu_med.evaluation.spans.tells`), and nothing else of the real
-    patients is left: neither ids, hierarchy, regions and probes, nor what was true of the old image. A sample in which
-    something cannot be replaced is left out; one line in the log says how many and why.
+    No text tells a value of any forget sample, or of ``earlier`` (:func:`~mllmu_med.evaluation.spans.tells`), and
+    nothing else of the real patients is left: neither ids, hierarchy, regions and probes, nor what was true of the old
+    image. A sample in which something cannot be replaced is left out; one line in the log says how many and why.
 
     Args:
         forget: all samples to be forgotten; those of patients are the templates.
@@ -166,8 +173,9 @@ def made_up_patients(
         at_least: ≥ 1. With fewer images than this, blends (:func:`~mllmu_med.benchmark.images.blends.blend`) take the
             turns that are missing: of a forget image with one of another patient or one of ``images``; where there is
             neither, with another one of the same patient, or with itself.
+        earlier: samples whose values must not be told either: those that earlier requests have forgotten.
     """
-    real = RealValues(forget)
+    real = RealValues([*forget, *earlier])
     patients: dict[str, list[Sample]] = {}
     for sample in forget:
         if sample.subset is Subset.FORGET_PRIVACY:

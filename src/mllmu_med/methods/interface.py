@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from mllmu_med.errors import UsageError
 from mllmu_med.methods.chunked import DeferredLogits, each_token, target_logprob
 
 if TYPE_CHECKING:
@@ -86,6 +87,21 @@ class Supports(Flag):
         therefore never supports it, whatever its parts say (``Composite.supports``).
         """
         return cls.FULL | cls.LORA | cls.QUANTISED | cls.DISTRIBUTED | cls.FSDP2
+
+    def check(self, label: str, *needed: Supports) -> None:
+        """Refuse what is not among these.
+
+        Args:
+            label: of the method, for the message.
+            needed: how the weights are held, one flag each.
+
+        Raises:
+            UsageError: says what the method supports.
+        """
+        for kind in needed:
+            if kind not in self:
+                names = ", ".join(str(one.name).lower() for one in self)
+                raise UsageError(f"{label} does not support {str(kind.name).lower()}; it supports: {names}")
 
 
 class Cost(StrEnum):

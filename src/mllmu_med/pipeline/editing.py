@@ -6,12 +6,11 @@ from pathlib import Path
 
 from mllmu_med.benchmark.sample import Subset
 from mllmu_med.errors import UsageError
-from mllmu_med.methods.composition import composed
 from mllmu_med.methods.edits.interface import Edit
 from mllmu_med.models.store import save_trained
 from mllmu_med.pipeline.sequence import FORGET, RequestWorkshop
 from mllmu_med.pipeline.stage import Facts
-from mllmu_med.pipeline.training import answers_per_step, checkpoints, feeding_of
+from mllmu_med.pipeline.training import checkpoints, feeding_of
 from mllmu_med.pipeline.workshop import loop_settings, training_facts
 from mllmu_med.recipe import MethodSettings
 from mllmu_med.training.desk import carry_out
@@ -40,10 +39,7 @@ def make_edited(workshop: RequestWorkshop, method: Edit, settings: MethodSetting
         seed=workshop.seed, title=f"edit: {name}", checkpoints=checkpoints(workshop, name, key),
     )  # fmt: skip
     save_trained(vlm, folder, workshop.start)
-    trained = sum(
-        steps * loop.accumulation * answers_per_step(composed(objective), settings) for objective, steps in done.tuned
-    )
-    facts = training_facts(done.log, counts, trained + done.recorded, vlm)
+    facts = training_facts(done.log, counts, done.log.answers + done.recorded, vlm)
     if "weights_changed" in done.numbers:
         total = sum(count.parameters for count in counts)
         facts["training"]["trainable_share"] = done.numbers["weights_changed"] / max(1, total)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mllmu_med.methods.plans.shards import Shards
     from mllmu_med.recipe.metaeval_settings import Pool
 
-FORMAT = 7
+FORMAT = 8
 """Raised whenever equal recipes would give other bytes than before."""
 _ASKS = 2
 """The same for evaluations alone: raised whenever a model is asked more, or otherwise, than before."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllmu_med.cores import cores
+from mllmu_med.errors import UsageError
 from mllmu_med.folders import digest
 from mllmu_med.pipeline.cache import reuse_or_make
 from mllmu_med.pipeline.controls import ANOTHER, INSTRUCTION, SHUFFLED, WRAPPER, filter_settings, make_shuffled
@@ -35,6 +36,8 @@ from mllmu_med.recipe import (
 from mllmu_med.seeding import derive
 
 if TYPE_CHECKING:
+    from mllmu_med.methods.composition import Composite
+    from mllmu_med.methods.edits.interface import Edit
     from mllmu_med.methods.plans.shards import Shards
 
 
@@ -195,6 +198,8 @@ def _add_method(settings: MethodSettings, workshop: Any, keys: Keys, add: Add) -
     from mllmu_med.pipeline.training import needs_base
 
     method = make_method(settings)
+    if isinstance(method, Composite | Edit):
+        _check_support(workshop.recipe, settings, method)
     start = "theta0"
     if isinstance(method, Shards):
         start = _add_shards(settings, method, workshop, keys, add)
@@ -216,6 +221,19 @@ def _add_method(settings: MethodSettings, workshop: Any, keys: Keys, add: Add) -
         if len(steps) > 1:
             size = f"request {step.number} of {len(steps)}: {size}"
         add(step.name, "unlearn", key, size, _carried_out(settings, step, workshop, key), *needs)
+
+
+def _check_support(recipe: Recipe, settings: MethodSettings, method: Composite | Edit) -> None:
+    """Refuse weights that a method cannot work on before anything is made for it; the loop asks once more."""
+    from mllmu_med.methods.interface import Supports
+
+    held = Supports.FULL
+    if "lora" in recipe.model.trainable.model_dump().values():
+        held = Supports.QUANTISED if recipe.model.quantise else Supports.LORA
+    try:
+        method.supports.check(method.label, held)
+    except UsageError as error:
+        raise UsageError(f"methods.{settings.row}: {error} (model.trainable, model.quantise)") from None
 
 
 def _carried_out(settings: MethodSettings, step: Step, workshop: Any, key: str) -> Callable[[Path], Facts]:

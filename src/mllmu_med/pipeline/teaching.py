@@ -25,6 +25,7 @@ from mllmu_med.pipeline.workshop import loop_settings
 from mllmu_med.recipe import MethodSettings
 from mllmu_med.training.backward import StepLoss
 from mllmu_med.training.checkpoints import Checkpoints
+from mllmu_med.training.cost import Counter
 from mllmu_med.training.examples import learning_questions
 from mllmu_med.training.feeding import UnlearnSettings, asked_in_training, usable_retain
 from mllmu_med.training.learn import answer_loss
@@ -37,10 +38,11 @@ _TENSORS, _COUNTS = "outputs.safetensors", "counts.json"
 
 
 class Taught(NamedTuple):
-    """An approximate oracle's outputs, and the answers that went through it while it was trained."""
+    """An approximate oracle's outputs; answers and floating-point operations of its training."""
 
     outputs: TeacherOutputs
     records: int
+    flops: float
 
 
 def taught(
@@ -69,20 +71,20 @@ def taught(
     def make() -> Facts:
         vlm = workshop.load(workshop.output / "models" / "base")
         workshop.trainable(vlm)
-        records = train_teacher(vlm, workshop, settings, feeding, forget, checkpoints)
+        records, flops = train_teacher(vlm, workshop, settings, feeding, forget, checkpoints)
         half = forward_precision(vlm, loop_settings(settings, 1).precision) == "bf16"
         with torch.autocast(vlm.device.type, torch.bfloat16, enabled=half):  # as θ is computed while it learns from it
             outputs = model_outputs(vlm, asked)
         save_file({name: value.cpu() for name, value in outputs.tensors.items()}, place / _TENSORS)
         write_json(place / _COUNTS, outputs.counts)
-        return {"records": records}
+        return {"records": records, "flops": flops}
 
     facts = reuse_or_make(
         Keys(workshop.recipe).teacher(settings, workshop.step.number, rephrasings), place, make, "teacher"
     )
     outputs = TeacherOutputs(asked, read_json(place / _COUNTS), load_file(place / _TENSORS))
     shutil.rmtree(place)
-    return Taught(outputs, int(facts["records"]))
+    return Taught(outputs, int(facts["records"]), float(facts["flops"]))
 
 
 def train_teacher(
@@ -92,15 +94,18 @@ def train_teacher(
     feeding: UnlearnSettings,
     forget: list[Sample],
     checkpoints: Checkpoints,
-) -> int:
-    """Train the base for a few steps on usable retain samples, strata balanced; returns answers seen.
+) -> tuple[int, float]:
+    """Train the base for a few steps on usable retain samples, strata balanced.
 
     Where no patient may be used, made-up ones show the format instead: random values are what nobody can know.
+
+    Returns:
+        answers seen; floating-point operations.
     """
     seed = workshop.seed
     samples = usable_retain(workshop.subset(Subset.RETAIN), settings.retain_share, seed)
     if not any(sample.patient_id for sample in samples):
-        samples += made_up_beside(forget, samples, settings.siblings, seed)
+        samples += made_up_beside(forget, samples, settings.siblings, seed, earlier=workshop.earlier)
     strata: dict[str, list[int]] = {}
     questions: list[Question] = []
     for sample in samples:
@@ -118,8 +123,9 @@ def train_teacher(
     def loss_of(chosen: list[int]) -> StepLoss:
         return {"loss": answer_loss(vlm, [questions[i] for i in chosen], settings.branches, settings.most_positions)}
 
+    cost = Counter(vlm, recomputed=loop.gradient_checkpointing)
     optimise(
         vlm, loop, draw, loss_of, title="approximate oracle", seed=seed, checkpoints=checkpoints,
-        images_of=lambda chosen: [questions[i].image for i in chosen],
+        images_of=lambda chosen: [questions[i].image for i in chosen], cost=cost,
     )  # fmt: skip
-    return steps * size * settings.gradient_accumulation
+    return steps * size * settings.gradient_accumulation, cost.flops

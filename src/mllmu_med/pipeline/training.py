@@ -264,8 +264,10 @@ def _unlearn(
         teacher=None if teacher is None else teacher.outputs, stop=stop, earlier=earlier,
     )  # fmt: skip
     save_trained(vlm, folder, workshop.start)
-    answers = log.steps * loop.accumulation * answers_per_step(method, settings)
-    return training_facts(log, counts, answers + (0 if teacher is None else teacher.records), vlm)
+    if teacher is not None:
+        log.answers += teacher.records
+        log.flops = None if log.flops is None else log.flops + teacher.flops
+    return training_facts(log, counts, log.answers, vlm)
 
 
 @torch.no_grad()
@@ -290,15 +292,3 @@ def validation_questions(workshop: Workshop, retain_share: float = 1.0) -> list[
         order = permutation(len(samples), seed, "validation", kind)
         chosen += [samples[i] for i in order[:VALIDATED]]
     return [Question(s.image_id, s.question, s.answer) for s in chosen]
-
-
-def answers_per_step(method: Composite, settings: UnlearnSettings) -> int:
-    """Answers that go through the model in one batch: the cost of a method in the unit of the oracle's."""
-    forget, needs = settings.forget_batch, method.needs
-    each = {
-        Needs.REFUSALS: 1, Needs.NORMALS: settings.normals, Needs.ALTERNATES: settings.alternates,
-        Needs.CORRECTIONS: 1, Needs.ANCHORS: 2,
-    }  # fmt: skip
-    retain = settings.retain_batch if Needs.RETAIN in needs and settings.retain_share > 0 else 0
-    retain += settings.sibling_batch if Needs.SIBLINGS in needs else 0
-    return retain + forget * (1 + sum(count for need, count in each.items() if need in needs))

@@ -8,6 +8,7 @@ deletion request has none.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 import shutil
@@ -32,6 +33,8 @@ from mllmu_med.seeding import permutation
 if TYPE_CHECKING:
     from mllmu_med.benchmark.sample import Sample
     from mllmu_med.evaluation.strangers import OfStrangers
+
+log = logging.getLogger("mllmu_med")
 
 TUNING_FORMAT = "mllmu-med/tuning/1"
 SHARED = ("benchmark", "models/base", "models/theta0")
@@ -89,8 +92,10 @@ def trials_of(settings: MethodSettings, count: int, seed: int) -> list[Trial]:
     names = sorted(grid)
     points = [dict(zip(names, values, strict=True)) for values in itertools.product(*(grid[name] for name in names))]
     left = [points[index] for index in permutation(len(points), seed, "tuning", settings.name)]
-    left = [point for point in left if _effect(_changed(own, point)) != _effect(own)]
-    tried = Counter((name, value) for name in names for value in grid[name] if _changed(own, {name: value}) == own)
+    effect = _effect(own)
+    left = [point for point in left if _effect(_changed(own, point)) != effect]
+    values = ((name, value) for name in names for value in grid[name])
+    tried = Counter((name, value) for name, value in values if _effect(_changed(own, {name: value})) == effect)
     trials = [Trial(settings.row, 0, {})]
     while left and len(trials) < count:
         point = min(left, key=lambda point: sum(tried[value] for value in point.items()))
@@ -136,21 +141,24 @@ def tuning_recipe(recipe: Recipe, trials: Sequence[Trial]) -> Recipe:
 
 
 def plan_trials(recipe: Recipe, count: int) -> list[Trial]:
-    """All trials of all methods of a recipe.
+    """All trials of all methods of a recipe, as many of each: where a grid has fewer points, all get as few.
 
     Raises:
         UsageError: a method has nothing to tune.
     """
     if count < 2:
         raise UsageError(f"{count} trial of each method leaves nothing to choose from; give two or more")
-    trials: list[Trial] = []
+    trials: list[list[Trial]] = []
     for method in recipe.methods:
         make_method(method)  # a fault in its settings is told before anything is trained
-        found = trials_of(method, count, recipe.seed)
-        if len(found) == 1:
+        trials.append(trials_of(method, count, recipe.seed))
+        if len(trials[-1]) == 1:
             raise UsageError(f"{method.name} declares no grid, there is nothing to tune; leave it out with --method")
-        trials += found
-    return trials
+    least = min(map(len, trials))
+    if least < count:
+        short = ", ".join(found[0].method for found in trials if len(found) == least)
+        log.warning("%d trials of each method and not %d: the grid of %s has no more", least, count, short)
+    return [trial for found in trials for trial in found[:least]]
 
 
 def _stages(recipe: Recipe, folder: Path) -> list[Stage]:
@@ -173,7 +181,7 @@ def tune(recipe: Recipe, output: Path, count: int, jobs: int | None = None) -> d
     Args:
         recipe: its methods are tuned; what is not in a method's grid stays as the recipe says.
         output: the run's folder; trials lie in its ``tuning`` folder, which also keeps ``tuning.json``.
-        count: trials for each method (fewer only where the grid has fewer points; said in the result).
+        count: trials for each method; fewer of all where the grid of one has fewer points, and the log says so.
         jobs: stages at once; changes no result.
 
     Returns:
@@ -193,7 +201,7 @@ def tune(recipe: Recipe, output: Path, count: int, jobs: int | None = None) -> d
         run_stages(tuned, folder, stages, jobs or default_jobs(tuned))
         for stage in stages:
             drop_checkpoint(folder, stage)
-    result = _judge(tuned, folder, trials, count)
+    result = _judge(tuned, folder, trials, len(trials) // len(recipe.methods))
     write_json(folder / "tuning.json", result)
     best = [{**found["settings"], "row": method} for method, found in result["best"].items()]
     text = yaml.safe_dump({**recipe.to_dict(), "methods": best}, sort_keys=False, allow_unicode=True)

@@ -17,6 +17,7 @@ from mllmu_med.models.sharding import first_process, like, own_rank, processes, 
 from mllmu_med.training.distributed import everyone
 
 TrainableParameters = dict[str, torch.nn.Parameter]
+_ON_CUDA = "cuda-generator"
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ class Checkpoints:
                     tensors[f"{entry}/{name}"] = whole(value).contiguous()
                 else:
                     moments[f"{entry}/{name}"] = float(value)
+        device = _cuda(parameters)
         for process, generator in enumerate(everyone(torch.get_rng_state())):
             tensors[f"generator/{process}"] = generator
+        if device is not None:  # where dropout is drawn
+            for process, generator in enumerate(everyone(torch.cuda.get_rng_state(device))):
+                tensors[f"{_ON_CUDA}/{process}"] = generator
         tensors |= {f"state/{name}": whole(value).contiguous() for name, value in (state or {}).items()}
         if first_process():
             with staged(self.folder, {"format": "mllmu-med/checkpoint/2", "key": self.key}) as stage:
@@ -105,6 +110,8 @@ class Checkpoints:
                     key = name.removeprefix("state/")
                     state[key] = like(value, state[key]) if key in state else value
         torch.set_rng_state(tensors[f"generator/{own_rank()}"])
+        if (device := _cuda(parameters)) is not None and f"{_ON_CUDA}/{own_rank()}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"{_ON_CUDA}/{own_rank()}"], device)
         return stored["step"], stored["history"]
 
     def _remove_if_damaged(self) -> None:
@@ -113,3 +120,9 @@ class Checkpoints:
                 verify(self.folder)
         except (DataError, IntegrityError):
             shutil.rmtree(self.folder)
+
+
+def _cuda(parameters: TrainableParameters) -> torch.device | None:
+    """The CUDA device on which they train, if they do."""
+    device = next(iter(parameters.values())).device
+    return device if device.type == "cuda" else None

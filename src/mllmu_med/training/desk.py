@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class ModelDesk:
         checkpoints: from which a training is resumed.
 
     Attributes:
-        tuned: the objectives trained with, and the log of each training.
+        tuned: the log of each training that the edit asked for.
         recorded: answers that passed through the model while activations were recorded.
     """
 
@@ -75,7 +75,7 @@ class ModelDesk:
         self.checkpoints = checkpoints
         self.facts: ModelFacts = model_facts(vlm)
         self.generator = torch_rng(seed, "edit")
-        self.tuned: list[tuple[Objective, TrainingLog]] = []
+        self.tuned: list[TrainingLog] = []
         self.recorded = 0
         self._recording = False
 
@@ -97,7 +97,7 @@ class ModelDesk:
             made = difference(parameters, before)
         finally:
             restore(parameters, before)
-        self.tuned.append((objective, log))
+        self.tuned.append(log)
         return made
 
     def apply(self, delta: Delta) -> None:
@@ -276,21 +276,12 @@ class Edited:
     Attributes:
         numbers: the edit's own; empty if there was nothing to forget.
         log: of its trainings one after another; ``seconds`` are those of the whole edit.
-        tuned: objective and optimiser steps of each training.
         recorded: answers that passed through the model while activations were recorded.
     """
 
     numbers: Mapping[str, float] = field(default_factory=dict)
     log: TrainingLog = field(default_factory=TrainingLog)
-    tuned: tuple[Tuned, ...] = ()
     recorded: int = 0
-
-
-class Tuned(NamedTuple):
-    """A training that an edit asked for."""
-
-    objective: Objective
-    steps: int
 
 
 def carry_out(
@@ -332,8 +323,8 @@ def carry_out(
     began = time.perf_counter()
     numbers = {name: float(value) for name, value in method.edit(desk).items()}
     log = TrainingLog(seconds=time.perf_counter() - began, peak_memory_mb=peak_memory_mb(vlm.device))
-    for _, own in desk.tuned:
+    for own in desk.tuned:
         log.curve += [{**entry, "step": entry["step"] + log.steps} for entry in own.curve]
         log.steps, log.trained, log.stopped = log.steps + own.steps, own.trained, log.stopped or own.stopped
-    tuned = tuple(Tuned(objective, own.steps) for objective, own in desk.tuned)
-    return Edited(numbers, log, tuned, desk.recorded)
+        log.answers += own.answers
+    return Edited(numbers, log, desk.recorded)

@@ -271,6 +271,14 @@ class Feeder:
         """Indices of a batch's questions about made-up siblings."""
         return self._draw_siblings(number) if self._draw_siblings else []
 
+    def answers_of(self, number: int) -> int:
+        """Answers of a batch, of all processes together: its questions and all that is put beside them."""
+        pairs = self.pairs
+        beside = (pairs.refusals, pairs.normals, pairs.alternates, pairs.corrections, pairs.anchors)
+        chosen = [self.forget[i] for i in self.forget_of(number)]
+        own = len(chosen) + len(self.retain_of(number)) + len(self.siblings_of(number))
+        return own + sum(len(found.get(question, ())) for found in beside for question in chosen)
+
     def __call__(self, number: int) -> StepQuestions:
         """The questions of a batch."""
         pairs = self.pairs

@@ -48,6 +48,8 @@ class TrainingLog:
         trained: how many parameters trained.
         flops: floating-point operations of the steps (:mod:`mllmu_med.training.cost`), those before an interruption
             included; of this process, where there are several. None = nobody counted.
+        answers: answers of the batches of all steps and processes, each as often as it was drawn, and of a training
+            that the method needs beforehand; 0 = nobody counted.
     """
 
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -57,6 +59,7 @@ class TrainingLog:
     stopped: str | None = None
     trained: int = 0
     flops: float | None = None
+    answers: int = 0
 
 
 def optimise(

@@ -63,7 +63,7 @@ def sibling_questions(
     Raises:
         UsageError: nothing can be made.
     """
-    samples = made_up_beside(forget, retain, count, seed)
+    samples = made_up_beside(forget, retain, count, seed, earlier=earlier)
     asked = [(sample, wording) for sample in samples for wording in _two_wordings(sample, seed)]
     about_images = sum(sample.image_id is not None for sample, _ in asked)
     beside = other_facts_asked(forget, _images_of_nobody(forget, retain), max(count, about_images), seed)
@@ -102,16 +102,24 @@ def sibling_questions(
 
 
 def made_up_beside(
-    forget: Sequence[Sample], retain: Sequence[Sample], count: int, seed: int, *, first: int = 0
+    forget: Sequence[Sample],
+    retain: Sequence[Sample],
+    count: int,
+    seed: int,
+    *,
+    first: int = 0,
+    earlier: Sequence[Sample] = (),
 ) -> list[Sample]:
     """The samples of made-up patients number ``first`` to ``first + count - 1``
     (:func:`~mllmu_med.made_up.patients.made_up_patients`), about images of the retain samples.
 
     These are the images of the ordinary ones among them (:attr:`~mllmu_med.benchmark.sample.Stratum.GENERAL`): by
     definition they show no patient of the benchmark, be it one whose own records are used or not. Where there are fewer
-    than :data:`VARIED`, blends with forget images stand in for the rest.
+    than :data:`VARIED`, blends with forget images stand in for the rest. Nothing tells a value of ``earlier``, samples
+    that earlier requests have forgotten.
     """
-    return made_up_patients(forget, _images_of_nobody(forget, retain), count, seed, first=first, at_least=VARIED)
+    images = _images_of_nobody(forget, retain)
+    return made_up_patients(forget, images, count, seed, first=first, at_least=VARIED, earlier=earlier)
 
 
 def _images_of_nobody(forget: Sequence[Sample], retain: Sequence[Sample]) -> list[str]:

@@ -215,6 +215,7 @@ def counted_outputs(
     wordings: Mapping[str, Sequence[Question]],
     settings: UnlearnSettings,
     seed: int,
+    earlier: Sequence[Sample] = (),
 ) -> TeacherOutputs:
     """The approximate oracle without base weights: marginals of usable retain answers and of made-up patients'.
 
@@ -223,6 +224,7 @@ def counted_outputs(
     Args:
         retain: usable retain samples.
         wordings: of the forget samples (:func:`~mllmu_med.training.feeding.forget_questions`).
+        earlier: samples that earlier requests have forgotten; no made-up answer tells a value of theirs.
     """
-    made_up = made_up_patients(forget, (), settings.siblings, seed)
+    made_up = made_up_patients(forget, (), settings.siblings, seed, earlier=earlier)
     return Marginals(vlm, [*retain, *made_up]).outputs(forget, wordings)

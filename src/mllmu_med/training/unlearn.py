@@ -128,8 +128,8 @@ def unlearn(
             feeder = Feeder(pairs, settings, seed)
             references = make_references(vlm, method, pairs, feeder, loop, settings, parameters, seed)
             if Needs.TEACHER in needs:
-                teacher = made_teacher(vlm, method, forget, retain, settings, seed, teacher)
-                strangers = made_up_beside(forget, retain, min(STRANGERS, settings.siblings), seed)
+                teacher = made_teacher(vlm, method, forget, retain, settings, seed, teacher, earlier)
+                strangers = made_up_beside(forget, retain, STRANGERS, seed, earlier=earlier)
                 asked = forget_questions(vlm, forget, settings, method.objective.rephrasings)
                 teacher = with_strangers(teacher, vlm, forget, asked, stranger_levels(vlm, strangers))
                 references = replace(references, teacher=teacher)
@@ -159,8 +159,8 @@ def unlearn(
         watches = list(watches)
         left: ExcessStop | None = None
         if teacher is not None:
-            count = min(STRANGERS, settings.siblings)
-            strangers = made_up_beside(forget, retain, count, seed, first=settings.siblings)
+            first = max(STRANGERS, settings.siblings)  # neither siblings nor those behind the ceiling
+            strangers = made_up_beside(forget, retain, STRANGERS, seed, first=first, earlier=earlier)
             left = ExcessStop(
                 vlm, forget, strangers, teacher, stop or StopSettings(), span_weights=settings.span_weights,
                 autocast=autocast,
@@ -178,6 +178,9 @@ def unlearn(
             if stop is None or budget is not None:  # a budget may have brought earlier weights back
                 log.curve[-1] |= left.look(log.steps).numbers
             tell_what_is_left(title, log.curve[-1], log.steps, stop)
+        log.answers = sum(map(feeder.answers_of, range(log.steps * loop.accumulation)))
+        if Needs.REINFORCED in needs:
+            log.answers += settings.reinforce_steps * (settings.forget_batch + settings.retain_batch)
         if method.rule is not None and log.curve:
             numbers = (range(step * loop.accumulation, (step + 1) * loop.accumulation) for step in range(log.steps))
             log.curve[-1] |= method.rule.account([[i for n in own for i in feeder.forget_of(n)] for own in numbers])
@@ -194,10 +197,7 @@ def check_support(vlm: VisionLanguageModel, method: Composite) -> None:
     if has_adapter(vlm):
         held = Supports.QUANTISED if vlm.quantised else Supports.LORA
     several = [Supports.DISTRIBUTED] * (processes() > 1) + [Supports.FSDP2] * is_sharded(vlm)
-    for needed in (held, *several):
-        if needed not in method.supports:
-            names = ", ".join(str(kind.name).lower() for kind in method.supports)
-            raise UsageError(f"{method.label} does not support {str(needed.name).lower()}; it supports: {names}")
+    method.supports.check(method.label, held, *several)
 
 
 def make_references(
@@ -245,6 +245,7 @@ def made_teacher(
     settings: UnlearnSettings,
     seed: int,
     given: TeacherOutputs | None = None,
+    earlier: Sequence[Sample] = (),
 ) -> TeacherOutputs:
     """The approximate oracle's outputs: those given, or counted from usable retain answers and made-up ones.
 
@@ -253,7 +254,7 @@ def made_teacher(
     """
     if settings.teacher == "marginals":
         asked = forget_questions(vlm, forget, settings, method.objective.rephrasings)
-        return counted_outputs(vlm, forget, retain, asked, settings, seed)
+        return counted_outputs(vlm, forget, retain, asked, settings, seed, earlier)
     if given is None:
         raise UsageError(
             f"{method.label} needs an approximate oracle, and no outputs of one were given; without base weights set "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import relearning
+from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.recipe import Recipe, load_recipe
 
 COURSE = {"model": [0.0, 0.1, 0.2, 0.3, 0.4], "original": [0.9] * 5, "oracle": [0.0] * 5, "back": [0.0] * 5}
@@ -17,25 +20,24 @@ COURSE = {"model": [0.0, 0.1, 0.2, 0.3, 0.4], "original": [0.9] * 5, "oracle": [
 
 @pytest.fixture
 def attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
-    """The recipes that are attacked; nothing is. The attacker has 17 records."""
+    """The recipes that are attacked; nothing is."""
     (tmp_path / "recipe.json").write_text(json.dumps(load_recipe("phantom", methods=["npo", "ga"]).to_dict()))
     seen: list[Recipe] = []
 
     def attack(recipe: Recipe, folder: Path) -> Any:
         seen.append(recipe)
-        (folder / "attacks" / "npo").mkdir(parents=True, exist_ok=True)
-        (folder / "attacks" / "npo" / "relearn_few.json").write_text('{"notes": {"records": 17}}')
         points = [dict(zip(COURSE, values, strict=True)) for values in zip(*COURSE.values(), strict=True)]
         course = {"relearn_few": {"scenarios": {"privacy": {"points": points}}}}
         return SimpleNamespace(results={"rows": [{"name": "npo", "recovery": course}, {"name": "refuse_all"}]})
 
     monkeypatch.setattr(relearning.api, "attack", attack)
     monkeypatch.setattr(relearning, "share_finished", lambda folder, own: None)
+    monkeypatch.setattr(relearning, "marks_of", lambda recipe, folder: [0, 2, 6, 20, 60])
     return seen
 
 
 def test_the_attacker_trains_for_epochs_at_the_rate_of_theta0(tmp_path: Path, attacks: list[Recipe]) -> None:
-    found = relearning.attacked(tmp_path, ["npo"], 2)
+    found = relearning.attacked(tmp_path, ["npo"])
     [recipe] = attacks
     [attack] = recipe.attack.attacks
     assert attack.parameters == {"steps": [0, 2, 6, 20, 60], "batch": 16, "learning_rate": 1e-3}
@@ -46,8 +48,24 @@ def test_the_attacker_trains_for_epochs_at_the_rate_of_theta0(tmp_path: Path, at
     assert last[-1] == "| `npo` | privacy | 0.00 | 0.10 | 0.20 | 0.30 | 0.40 |"
 
 
-def test_epochs_of_another_length_and_rows_that_are_not_there_are_told(tmp_path: Path, attacks: list[Recipe]) -> None:
-    with pytest.raises(SystemExit, match="an epoch of 17 records is 2 steps"):
-        relearning.attacked(tmp_path, ["npo"], 3)
+def test_rows_that_are_not_there_are_told(tmp_path: Path, attacks: list[Recipe]) -> None:
     with pytest.raises(SystemExit, match="there is no row rmu; there are npo, ga"):
-        relearning.attacked(tmp_path, ["rmu"], 2)
+        relearning.attacked(tmp_path, ["rmu"])
+
+
+@pytest.mark.parametrize("records", [12, 17, 35])
+def test_an_epoch_ends_where_every_record_was_trained_on_once_more(
+    records: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17 records of a few images may be one batch and not two: whole packed rows are never split."""
+    known = [Sample(f"s{n}", "r", Subset.FORGET_PRIVACY, Stratum.PRIVATE_IMAGE, f"{n}?", "x", group="g",
+                    image_id=f"i{n // 4}") for n in range(records)]  # fmt: skip
+    monkeypatch.setattr(relearning, "data_of", lambda workshop: SimpleNamespace(seed=3))
+    monkeypatch.setattr(relearning.RelearnFew, "records", lambda self, data: known)
+    marks = relearning.marks_of(load_recipe("phantom"), tmp_path)
+    attack = relearning.RelearnFew(batch=relearning.BATCH)
+    batches = attack.batches([attack.question(record) for record in known], 3)
+    for epochs, (start, end) in zip(relearning.EPOCHS, pairwise(marks), strict=True):
+        seen = [index for step in range(end) for index in batches(step)]
+        assert Counter(seen) == dict.fromkeys(range(records), epochs)
+        assert start < end

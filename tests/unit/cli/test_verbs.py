@@ -16,7 +16,7 @@ import pytest
 import mllmu_med
 from mllmu_med import __version__
 from mllmu_med.errors import DataError, Interrupted
-from mllmu_med.recipe import Recipe, load_recipe
+from mllmu_med.recipe import Recipe, load_recipe, shipped_recipes
 from mllmu_med.recipe.settings import RECOMMENDED, WITH_LESS_RETAIN
 from tests.unit.cli.conftest import Pipeline
 
@@ -132,7 +132,13 @@ def test_unlearn_takes_the_methods_of_the_call_or_of_ones_own_recipe_else_the_re
     assert less.model_dump(exclude=same) == own.model_dump(exclude=same)
     assert shell("unlearn", "llava_med", f"source.path={tmp_path}", "unlearn.retain_share=0.3")[0] == 0
     [less] = pipeline.calls[-1][1].methods
-    assert (less.name, less.learning_rate) == (WITH_LESS_RETAIN, 1e-4), "as that recipe has it"
+    assert (less.name, less.learning_rate, less.sibling_batch) == (WITH_LESS_RETAIN, 8e-5, 24), "as that recipe has it"
+    theirs = load_recipe("llava_med", f"source.path={tmp_path}").methods
+    [whole] = [method for method in theirs if method.name == RECOMMENDED]
+    assert less.learning_rate == whole.learning_rate / 2, "half of it everywhere, as the help says"
+    shipped = str(shipped_recipes()["phantom"])
+    assert shell("unlearn", shipped)[0] == 0
+    assert [method.name for method in pipeline.calls[-1][1].methods] == [RECOMMENDED], "by its path it is the same one"
     for share, rate in (("1.0", 8e-4), ("0.3", 4e-4)):
         assert shell("unlearn", f"unlearn.retain_share={share}", "unlearn.steps=400")[0] == 0
         [longer] = pipeline.calls[-1][1].methods
@@ -161,6 +167,10 @@ def test_attack_takes_those_named_else_the_recipes_else_all(pipeline: Pipeline, 
     chosen = [call[1].attack.attacks for call in pipeline.calls]
     assert chosen[0] == "all"
     assert [[one.name for one in names] for names in chosen[1:]] == [["few_shot", "prune"], ["sampling"]]
+    numbers = "attack.attacks=[{name: sampling, parameters: {draws: 128}}, prune]"
+    shell("attack", "phantom", numbers, "-a", "sampling", "-a", "few_shot")
+    chosen = pipeline.calls[-1][1].attack.attacks
+    assert [(one.name, one.parameters) for one in chosen] == [("sampling", {"draws": 128}), ("few_shot", {})]
     code, _, err = shell("attack", "-a", "few_shots")
     assert code == 2
     assert "did you mean 'few_shot'" in err

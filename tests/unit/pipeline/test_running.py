@@ -186,6 +186,18 @@ def test_until(copy: Path) -> None:
         run(tiny(), copy, until="teach", jobs=1)
 
 
+@pytest.mark.parametrize(("method", "held", "supported"), [("o3", "full", "lora"), ("chip", "lora", "full")])
+def test_weights_that_a_method_cannot_work_on_are_refused_before_anything_is_made(
+    tmp_path: Path, method: str, held: str, supported: str
+) -> None:
+    recipe = tiny(f"methods=[npo,{method}]", f"model.trainable.language={held}")
+    told = rf"methods.{method}: .*does not support {held}; it supports: .*{supported}"
+    for carry_out in (plan_run, run):
+        with pytest.raises(UsageError, match=told):
+            carry_out(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "benchmark").exists()
+
+
 def test_where_answers_are_scored_otherwise_results_are_made_anew_and_nothing_else(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from tests.unit.pipeline.conftest import tiny
 
 SMALL = ("unlearn.teacher_steps=3", "unlearn.siblings=4", "unlearn.sibling_batch=5")
 BATCH = 6 + 10
+TRUTHS = 6
+"""Of the twelve forget answers of two steps so many are wrong facts, or leaks beside a clinical answer."""
 
 
 def recipe(*methods: Any, overrides: Sequence[str] = ()) -> Recipe:
@@ -71,7 +73,7 @@ def test_it_sees_retain_samples_the_method_may_use_and_nothing_to_be_forgotten(
     assert {question[:3] for batch in learnt for question in batch} <= allowed
     assert any(value in question.answer for batch in learnt for question in batch
                for value in values_of(folder, Subset.RETAIN))  # fmt: skip
-    answers = 2 * (6 + 6 + 10)  # two steps: forget answers, their corrections, retain answers
+    answers = 2 * (6 + 10) + TRUTHS  # two steps of forget and retain answers, and the truths of those that have one
     assert facts["training"]["records"] == answers + 3 * BATCH
 
 
@@ -83,7 +85,8 @@ def test_without_a_usable_patient_it_learns_the_format_from_made_up_ones(
     assert text
     real = values_of(folder, Subset.RETAIN, Subset.FORGET_PRIVACY, Subset.HOLDOUT)
     assert not any(value in text for value in real if len(value) > 3)
-    assert facts["training"]["records"] == 2 * (6 + 6 + 5) + 3 * BATCH, "no retain answers, five of siblings"
+    answers = 2 * (6 + 5) + TRUTHS  # no retain answers, five of siblings
+    assert facts["training"]["records"] == answers + 3 * BATCH
 
 
 def test_rows_that_would_train_the_same_one_share_it(folder: Path, learnt: list[list[Question]]) -> None:
@@ -93,7 +96,8 @@ def test_rows_that_would_train_the_same_one_share_it(folder: Path, learnt: list[
     assert len(learnt) == 3
     first, second = (read_manifest(folder / "models" / row) for row in ("excess", "again"))
     assert first["files"] == second["files"]
-    assert first["training"]["records"] == second["training"]["records"], "whoever made it, both cost as much"
+    for cost in ("records", "flops"):
+        assert first["training"][cost] == second["training"][cost], "whoever made it, both cost as much"
     unlearnt(folder, recipe({"name": "excess", "row": "less", "retain_share": 0.67}), "less")
     assert len(learnt) == 6
 
@@ -107,7 +111,9 @@ def test_nothing_of_it_stays_in_the_methods_folder(folder: Path, learnt: list[li
 def test_without_base_weights_nothing_is_trained(folder: Path, learnt: list[list[Question]]) -> None:
     facts = unlearnt(folder, recipe({"name": "excess", "teacher": "marginals"}), "excess")
     assert not learnt
-    assert facts["training"]["records"] == 2 * (6 + 6 + 10)
+    assert facts["training"]["records"] == 2 * (6 + 10) + TRUTHS
+    with_base = unlearnt(folder, recipe({"name": "excess", "row": "taught"}), "taught")
+    assert with_base["training"]["flops"] > 2 * facts["training"]["flops"], "three steps of it beside two"
 
 
 def test_any_method_can_stop_by_it(folder: Path, learnt: list[list[Question]]) -> None:

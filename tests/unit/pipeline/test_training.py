@@ -12,26 +12,15 @@ import pytest
 from mllmu_med.benchmark.sample import Subset
 from mllmu_med.benchmark.training_sets import TrainingSet, training_set
 from mllmu_med.folders import read_json, read_manifest
-from mllmu_med.methods import METHODS
 from mllmu_med.methods.objectives.ascent import GradientAscent
 from mllmu_med.models.store import load_trained
 from mllmu_med.pipeline import training
 from mllmu_med.pipeline.keys import Keys
-from mllmu_med.pipeline.training import answers_per_step, make_base, parent_of_base
+from mllmu_med.pipeline.training import make_base, parent_of_base
 from mllmu_med.pipeline.workshop import Workshop
-from mllmu_med.recipe import Recipe, UnlearnSettings
+from mllmu_med.recipe import Recipe
 from tests.invariant.jobs import weights_digest
 from tests.unit.pipeline.conftest import tiny
-
-
-@pytest.mark.parametrize(
-    ("name", "answers"),
-    [("ga", 6), ("grad_diff", 16), ("kl_min", 16), ("npo", 16), ("idk", 6 + 10 + 6), ("llmu", 6 + 10 + 6 * 5)],
-)
-def test_the_cost_of_a_step_is_the_number_of_answers_in_it(name: str, answers: int) -> None:
-    settings = UnlearnSettings(forget_batch=6, retain_batch=10, normals=5)
-    assert answers_per_step(METHODS.get(name), settings) == answers
-
 
 Seen = dict[str, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -66,14 +67,25 @@ def test_trials_are_a_function_of_seed_and_method() -> None:
 @pytest.mark.usefixtures("grid")
 @pytest.mark.parametrize("seed", range(5))
 def test_few_trials_see_every_value(seed: int) -> None:
-    """Three rates, of which the recipe has one, two betas, two histories: two drawn points hold all that is left."""
+    """Three rates, of which the recipe has one, two betas, two histories: two drawn points hold what is left."""
     raw = loaded("methods=[npo]").to_dict()
     raw["methods"] = [{"name": "npo+gu", "learning_rate": 2e-4}]
     [method] = Recipe.model_validate(raw).methods
     drawn = [trial.changes for trial in trials_of(method, 3, seed)[1:]]
     assert {changes["learning_rate"] for changes in drawn} == {1e-4, 5e-4}
-    assert {changes["beta"] for changes in drawn} == {0.1, 0.5}
-    assert {changes["gu.history"] for changes in drawn} == {1, 4}
+    assert {0.1, *(changes["beta"] for changes in drawn)} == {0.1, 0.5}, "0.1 is the recipe's, by default"
+    assert {4, *(changes["gu.history"] for changes in drawn)} == {1, 4}, "and so is 4"
+
+
+def test_the_recipes_own_values_are_tried_ones_also_where_they_are_defaults() -> None:
+    """Nothing in the recipe says g: its default is the recipe's own value all the same, and is not drawn first."""
+    for seed in range(20):
+        raw = loaded("methods=[npo]").to_dict()
+        raw["methods"] = [{"name": "excess", "learning_rate": 8e-4}]
+        [method] = Recipe.model_validate(raw).methods
+        first = trials_of(method, 2, seed)[1].changes
+        assert first["excess_weight"] != 1.0, seed
+        assert first["retain_weight"] != 2.0, seed
 
 
 @pytest.mark.usefixtures("grid")
@@ -136,6 +148,21 @@ def test_the_test_part_is_never_asked() -> None:
 def test_one_trial_leaves_nothing_to_choose(count: int) -> None:
     with pytest.raises(UsageError, match=f"{count} trial of each method leaves nothing to choose"):
         plan_trials(load_recipe("phantom"), count)
+
+
+def test_no_method_gets_more_trials_than_another(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Most grids are four rates, ours are larger: eight trials of ours and five of the others compare nothing."""
+    recipe = loaded("methods=[excess,npo]")
+    assert [len(trials_of(method, 8, recipe.seed)) for method in recipe.methods] == [8, 5]
+    with caplog.at_level("WARNING", logger="mllmu_med"):
+        trials = plan_trials(recipe, 8)
+    assert Counter(trial.method for trial in trials) == {"excess": 5, "npo": 5}
+    assert "5 trials of each method and not 8: the grid of npo has no more" in caplog.text
+    caplog.clear()
+    assert len(plan_trials(recipe, 5)) == 10
+    assert not caplog.text
 
 
 def test_a_method_without_a_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

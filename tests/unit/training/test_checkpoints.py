@@ -62,6 +62,20 @@ def test_everything_the_next_step_depends_on_is_restored(saved: Checkpoints) -> 
     assert state(*one) == state(*two), "and the next step is the same"
 
 
+def test_on_a_gpu_its_own_generator_is_restored_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout is drawn there. No GPU is at hand: what stands in for it is asked as one would be."""
+    device, held = torch.device("cuda", 0), {"state": torch.arange(16, dtype=torch.uint8)}
+    monkeypatch.setattr("mllmu_med.training.checkpoints._cuda", lambda parameters: device)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda where: held["state"].clone())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, where: held.update(state=state, where=where))
+    checkpoints = Checkpoints(tmp_path / "checkpoint", "key")
+    checkpoints.save(7, *trained(7), CURVE)
+    held["state"] = torch.zeros(16, dtype=torch.uint8)
+    assert checkpoints.load(*trained(0)) == (7, CURVE)
+    assert held["state"].tolist() == list(range(16))
+    assert held["where"] == device
+
+
 def test_there_is_one_checkpoint_the_latest(saved: Checkpoints) -> None:
     saved.save(9, *trained(9), [*CURVE, *CURVE])
     parameters, optimizer = trained(0)

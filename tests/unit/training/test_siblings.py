@@ -134,6 +134,21 @@ def test_what_earlier_requests_have_forgotten_is_not_held_either(
     assert not any(q.answer == "Aaltonen" or q.image is not None for stratum in left for q in stratum)
 
 
+def test_a_made_up_value_is_none_that_an_earlier_request_has_forgotten(llava: VisionLanguageModel) -> None:
+    """Drawn by chance it would be taught again: as an anchor, to the approximate oracle, or as a stranger's."""
+    plain = made_up_beside(FORGET, RETAIN, COUNT, seed=1)
+    span = next(span for sample in plain for span in sample.spans)
+    gone = replace(FORGET[0], id="gone", group="gone", question="?", phrasings=(), answer=span.value,
+                   spans=(replace(span, start=0, end=len(span.value)),))  # fmt: skip
+    assert any(tells(sample.answer, span.value) for sample in plain)
+    left = made_up_beside(FORGET, RETAIN, COUNT, seed=1, earlier=[gone])
+    assert len(left) == len(plain)
+    texts = [text for sample in left for text in (sample.question, *sample.phrasings, sample.answer)]
+    assert not any(tells(text, span.value) for text in texts)
+    anchors = sibling_questions(llava, FORGET, RETAIN, COUNT, 1, [gone])
+    assert not any(tells(q.answer, span.value) for stratum in anchors for q in stratum)
+
+
 def test_the_same_weights_are_asked_once(llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """And other weights again; a model that may not be kept always."""
     monkeypatch.setattr(siblings, "_ANSWERED", BoundedMemory(1 << 20))

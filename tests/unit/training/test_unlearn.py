@@ -380,3 +380,42 @@ def test_pairs_of_a_step_are_a_function_of_the_seed(llava: VisionLanguageModel) 
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
+
+
+# --- what it costs
+
+
+@pytest.mark.parametrize(
+    ("name", "each"), [("ga", 3), ("grad_diff", 7), ("npo", 7), ("idk", 3 + 4 + 3), ("llmu", 3 + 4 + 3 * 2)]
+)
+def test_the_cost_is_the_number_of_answers_in_the_batches(llava: VisionLanguageModel, name: str, each: int) -> None:
+    for accumulation in (1, 2):
+        loop = LoopSettings(3, 1e-5, warmup=0, accumulation=accumulation)
+        log = unlearn(llava, composed(METHODS.get(name)()), FORGET, RETAIN, loop, SMALL, seed=1)
+        assert log.answers == 3 * accumulation * each
+
+
+@pytest.mark.parametrize("name", ["correct", "excess", "llmu", "kl_min", "npo+siblings", "whp"])
+def test_what_is_counted_is_what_passes_through_the_model(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A truth is there for some forget records and not for others: only those that are there are counted."""
+    passed: list[int] = []
+
+    def counted(vlm: VisionLanguageModel, step: StepQuestions, *more: Any, **named: Any) -> Batch:
+        groups = (step.forget, step.retain, step.refusals, step.normals, step.alternates, step.corrections,
+                  step.anchors, step.siblings)  # fmt: skip
+        passed.append(sum(map(len, groups)))
+        return answer_batch(vlm, step, *more, **named)
+
+    monkeypatch.setattr("mllmu_med.training.unlearn.answer_batch", counted)
+    first, *addons = name.split("+")
+    method = Composite(METHODS.get(first)(), tuple(Siblings() for _ in addons))
+    settings = replace(SMALL, teacher="marginals", siblings=4, sibling_batch=2, reinforce_steps=5)
+    forget = [replace(sample, correct_answer=None if place % 2 else "spleen") for place, sample in enumerate(FORGET)]
+    log = unlearn(llava, method, forget, RETAIN, LoopSettings(4, 1e-5, warmup=0), settings, seed=1)
+    assert len(passed) == 4
+    beforehand = 5 * (3 + 4) if name == "whp" else 0
+    assert log.answers == sum(passed) + beforehand
+    if name == "correct":
+        assert 4 * (3 + 4) < log.answers < 4 * (3 + 4 + 3)

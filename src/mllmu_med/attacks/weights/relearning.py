@@ -75,6 +75,10 @@ class Relearning(Tampering):
         """A record as it is trained on."""
         return Question(sample.image_id, sample.question, sample.answer)
 
+    def batches(self, questions: Sequence[Question], seed: int) -> EpochBatches:
+        """The batches of the training on these questions, step by step and epoch by epoch; ``seed`` is the data's."""
+        return EpochBatches(questions, batch=self.batch, most=self.branches, seed=derive(seed, type(self).__name__))
+
     def tampered(self, subject: Subject) -> Iterator[str]:
         """Train once, then stand at one mark after the other."""
         vlm, data = subject.vlm, subject.data
@@ -114,8 +118,7 @@ class Relearning(Tampering):
     ) -> dict[int, list[Tensor]]:
         """Mark → copies of what trains, in main memory and in these precisions."""
         parameters = list(trainable_parameters(vlm).values())
-        seed = derive(seed, type(self).__name__)
-        batches = EpochBatches(questions, batch=self.batch, most=self.branches, seed=seed)
+        batches = self.batches(questions, seed)
         kept: dict[int, list[Tensor]] = {}
         taken = 0
 
@@ -136,7 +139,7 @@ class Relearning(Tampering):
             loop = LoopSettings(
                 self.steps[-1], self.learning_rate, warmup=self.warmup, final_share=1.0, checkpoint_every=0
             )
-            optimise(vlm, loop, batch_of, loss_of, title=self.label, seed=seed, after=note)
+            optimise(vlm, loop, batch_of, loss_of, title=self.label, seed=batches.seed, after=note)
         return kept
 
 
