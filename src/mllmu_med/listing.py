@@ -1,4 +1,4 @@
-"""What there is: recipes, sources, methods and runs, each as rows for a table or for JSON."""
+"""What there is: recipes, sources, methods, attacks and runs, each as rows for a table or for JSON."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Subset(StrEnum):
-    """What a sample is for (see docs/benchmark.md)."""
+    """What a sample is for (see docs/explanation/benchmark.md)."""
 
     FORGET_PRIVACY = "forget/privacy"
     FORGET_INCORRECTNESS = "forget/incorrectness"

@@ -27,11 +27,11 @@ HELP = """Put private data and wrong facts into a medical dataset, teach it to a
 Start here:
   mllmu-med run                        the embedded example, offline, minutes
   mllmu-med run slake source.path=DIR  a real dataset
-  mllmu-med ls                         recipes, sources, methods, runs
+  mllmu-med ls                         recipes, sources, methods, attacks, runs
 
 \b
 Exit codes: 0 ok, 2 wrong usage, 3 bad data, 6 a file was changed,
-  5 interrupted: the same command resumes
+  5 interrupted: the same command resumes, 1 anything else
 """
 
 

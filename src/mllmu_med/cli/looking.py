@@ -169,7 +169,7 @@ def list_things(
     things: Annotated[Things | None, typer.Argument(help="What to list.", show_default="all of them")] = None,
     json: Json = False, verbose: Verbose = False, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """List recipes, sources, methods and runs; plug-ins included.
+    """List recipes, sources, methods, attacks and runs; plug-ins included.
 
     \b
     Examples:

@@ -56,7 +56,8 @@ class ControlSettings(Settings):
     collapse: CollapseSettings = CollapseSettings()
     """A destroyed model."""
     truncated_retrain: bool = True
-    """Retraining from the base model, stopped at the cost of the methods: what every method must beat."""
+    """Retraining from the base model, stopped at the cost of `unlearn`'s own steps and batches: what every method must
+    beat."""
     another_oracle: bool = False
     """The oracle once more, with another seed of training: how far two oracles are apart is the noise floor."""
     more: bool = False
