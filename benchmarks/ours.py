@@ -161,23 +161,24 @@ def point(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def on_a_line(counts: Sequence[int], points: Sequence[Mapping[str, Any]], layers: int) -> dict[str, Any]:
-    """Each measure of ``points`` at so many ``layers``, and under ``miss`` how far a line can be from the truth.
+    """Each measure of ``points`` at so many ``layers``, and under ``miss`` and ``fit`` how far to believe it.
 
-    ``miss`` is, for each measure, what the line through all points but the last says of the last, relative to it.
+    ``miss`` is, for each measure, what the line through all points but the last says of the last, relative to it;
+    ``fit`` is R². A process's peak scatters by what its allocator keeps, so that a low one is told and not refused.
 
     Raises:
-        MedError: the step or the peak does not lie on a line. What goes before the first step may be a few
-            milliseconds, whose scatter says nothing.
+        MedError: the step or the peak grows faster than the layers, so that the line's value would be too low.
     """
-    found: dict[str, Any] = {"miss": {}}
+    found: dict[str, Any] = {"miss": {}, "fit": {}}
     for name in UNITS:
         values = [point.get(name) for point in points]
         if any(value is None for value in values):
             continue
         through = fitting.line(counts, values)
-        if name in ("step", "peak") and not through.linear:
+        if name in ("step", "peak") and through.exponent > fitting.EXPONENT:
             raise MedError(f"{name} over {list(counts)} layers: {through.words(UNITS[name], 'layers')}")
         found[name] = through.at(layers)
+        found["fit"][name] = through.fit
         found["miss"][name] = fitting.line(counts[:-1], values[:-1]).at(counts[-1]) / values[-1] - 1
     return found
 
@@ -201,10 +202,12 @@ def _said_of_lines(asked: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
     """That the figures are extrapolated, from what, and how well the lines hold."""
     counts = sorted(set(asked["layers"]))
     step, peak = (max(abs(row["miss"][name]) for row in rows) for name in ("step", "peak"))
+    worst = min(row["fit"][name] for row in rows for name in ("step", "peak"))
     return [
         f"**Extrapolated**: measured with {', '.join(map(str, counts))} decoder layers; each figure is the value at "
         f"{SIZES[asked['size']].text[2]} of the straight line through them. The line through all but {counts[-1]} "
-        f"layers misses that one by at most {step:.1%} of a step's seconds and {peak:.1%} of the peak."
+        f"layers misses that one by at most {step:.1%} of a step's seconds and {peak:.1%} of the peak; the lowest R² of a line "
+        f"is {worst:.3f}."
     ]
 
 

@@ -106,7 +106,7 @@ def test_fewer_layers_say_what_all_would_take(monkeypatch: pytest.MonkeyPatch) -
     assert npo["miss"]["peak"] == pytest.approx(0.0, abs=1e-9)
     said = ours.report(result)
     assert "**Extrapolated**: measured with 2, 4, 6, 8 decoder layers; each figure is the value at 32" in said
-    assert "at most 9.1% of a step's seconds and 0.0% of the peak" in said
+    assert "at most 9.1% of a step's seconds and 0.0% of the peak; the lowest R² of a line is 0.99" in said
     with pytest.raises(MedError, match="take 4 numbers"):
         ours.carry_out({**asked, "layers": [2, 4, 6]})
 
@@ -134,6 +134,15 @@ def test_what_is_cut_off_goes_on_behind_what_was_measured(tmp_path: Path, monkey
 def test_what_lies_on_no_line_is_not_extrapolated() -> None:
     with pytest.raises(MedError, match=r"step over \[2, 4, 6, 8\] layers: not linear: grows as layers\^2.00"):
         ours.on_a_line([2, 4, 6, 8], [{"step": float(n * n), "peak": 1.0 * n} for n in (2, 4, 6, 8)], 32)
+
+
+def test_scatter_is_told_and_not_refused() -> None:
+    peaks = (7041.0, 7636.0, 8522.0, 9212.0)
+    points = [{"step": float(n), "peak": peak} for n, peak in zip((2, 3, 4, 6), peaks, strict=True)]
+    found = ours.on_a_line([2, 3, 4, 6], points, 32)
+    assert found["fit"]["step"] == pytest.approx(1.0)
+    assert 0.9 < found["fit"]["peak"] < 0.98
+    assert found["peak"] > 20_000
 
 
 def test_a_model_has_as_many_layers_as_asked() -> None:
