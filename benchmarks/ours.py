@@ -206,8 +206,8 @@ def _said_of_lines(asked: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
     return [
         f"**Extrapolated**: measured with {', '.join(map(str, counts))} decoder layers; each figure is the value at "
         f"{SIZES[asked['size']].text[2]} of the straight line through them. The line through all but {counts[-1]} "
-        f"layers misses that one by at most {step:.1%} of a step's seconds and {peak:.1%} of the peak; the lowest R² of a line "
-        f"is {worst:.3f}."
+        f"layers misses that one by at most {step:.1%} of a step's seconds and {peak:.1%} of the peak; the lowest "
+        f"R² of a line is {worst:.3f}."
     ]
 
 
