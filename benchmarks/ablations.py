@@ -140,6 +140,22 @@ def together(entries: Sequence[Row], file: Path) -> list[dict[str, Any]]:
     return [found[change.row] for change in changes(list(ABLATIONS)) if change.row in found]
 
 
+def refuse_loss(page: Path, names: Sequence[str], published: Path) -> None:
+    """Refuse settings with which a page would have fewer rows than now; asked before anything is carried out.
+
+    Raises:
+        SystemExit: says how many rows, and the mend.
+    """
+    earlier = json.loads(published.read_text(encoding="utf-8"))["rows"] if published.is_file() else []
+    later = {row["name"] for row in earlier} | {change.row for change in changes(names)}
+    standing = sum(line.startswith("| `") for line in page.read_text(encoding="utf-8").splitlines())
+    if len(later) < standing:
+        raise SystemExit(
+            f"{page}: {standing} rows stand there, {len(later)} would: {published} has none of the others; "
+            "carry out all settings, or leave out --fill"
+        )
+
+
 def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     """The table as Markdown."""
     shown = ("UES privacy", "UES facts", *SHOWN)
@@ -176,23 +192,18 @@ def main() -> None:
     parser.add_argument("--fill", type=Path, metavar="DOCS", help="write table and figures there, too")
     args = parser.parse_intermixed_args()
     folder = Path(args.output)
+    if args.fill is not None:
+        page, published = args.fill / "explanation" / "ablations.md", args.fill / "assets" / "ablations.json"
+        refuse_loss(page, args.only, published)
     budget = [*BUDGET, *(f"unlearn.{name}={number}" for name, number in LESS_WITH_SIBLINGS.items())]
     recipe = load_recipe(args.recipe, *budget, *args.overrides, methods=[args.method])
     entries = carry_out(recipe, args.only, args.seeds, folder)
     (folder / "table.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown(entries), encoding="utf-8")
     if args.fill is not None:
-        published = args.fill / "assets" / "ablations.json"
         entries = together(entries, published)
-        page = args.fill / "explanation" / "ablations.md"
-        standing = sum(line.startswith("| `") for line in page.read_text(encoding="utf-8").splitlines())
-        if len(entries) < standing:
-            raise SystemExit(
-                f"{page}: {standing} rows stand there, {len(entries)} would: {published} has none of the others. "
-                "Carry out all settings, or leave out --fill."
-            )
         publish(published, entries)
-        tables.fill(args.fill / "explanation" / "ablations.md", {"ablations": markdown(entries)})
+        tables.fill(page, {"ablations": markdown(entries)})
     for name, svg in pictures(entries).items():
         target = folder if args.fill is None else args.fill / "assets"
         (target / f"{name}.svg").write_text(svg, encoding="utf-8")

@@ -52,8 +52,7 @@ class _UnderAttack:
     def __init__(self, workshop: Workshop, name: str, data: Data) -> None:
         self.name, self._folder = name, workshop.output / "models" / name
         self._workshop, self._data = workshop, data
-        adapted = "lora" in workshop.recipe.model.trainable.model_dump().values()
-        self._reference = name in _REFERENCES and adapted
+        self._reference = name in _REFERENCES and workshop.recipe.model.trainable.adapted
         self._subject: Subject | None = None
 
     def wants_apart(self, attack: Attack) -> bool:

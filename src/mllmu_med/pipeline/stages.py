@@ -228,7 +228,7 @@ def _check_support(recipe: Recipe, settings: MethodSettings, method: Composite |
     from mllmu_med.methods.interface import Supports
 
     held = Supports.FULL
-    if "lora" in recipe.model.trainable.model_dump().values():
+    if recipe.model.trainable.adapted:
         held = Supports.QUANTISED if recipe.model.quantise else Supports.LORA
     try:
         method.supports.check(method.label, held)

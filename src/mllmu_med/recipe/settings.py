@@ -87,6 +87,11 @@ class TrainableSettings(Settings):
             raise ValueError("nothing is trained: set at least one of language, projector, vision to full or lora")
         return self
 
+    @property
+    def adapted(self) -> bool:
+        """Whether a model trained like this carries adapters."""
+        return "lora" in (self.language, self.projector, self.vision)
+
 
 class LoraSettings(Settings):
     """Low-rank adapters, used by the groups set to `lora`."""

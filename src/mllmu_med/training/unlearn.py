@@ -48,7 +48,7 @@ from mllmu_med.training.teacher import TeacherOutputs, counted_outputs
 from mllmu_med.training.watching import Watch
 
 STRANGERS = 64
-"""Made-up patients that the forgotten ones are compared with, at most: what θ0 says of them, and membership."""
+"""Made-up patients that the forgotten ones are compared with: as many behind the ceiling, as many for membership."""
 
 
 def unlearn(

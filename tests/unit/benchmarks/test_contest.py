@@ -115,6 +115,18 @@ def test_ablations_of_several_commands_stand_together(tmp_path: Path) -> None:
     assert found == [("excess_weight", 0.3, 1, 0.7), ("weight", 0.0, 1, 0.1), ("weight", 5.0, 2, 0.75)]
 
 
+def test_ablations_leave_no_row_of_a_page_out(tmp_path: Path) -> None:
+    """Rows that stand there and are neither published with their figures nor carried out now would be lost."""
+    page, published = tmp_path / "ablations.md", tmp_path / "ablations.json"
+    rows = [change.row for change in changes(["excess_weight", "retain_weight"])]
+    page.write_text("\n".join(f"| `{row}` | 1 |" for row in rows), encoding="utf-8")
+    ablations.refuse_loss(page, ["excess_weight", "retain_weight"], published)
+    with pytest.raises(SystemExit, match="20 rows stand there, 10 would"):
+        ablations.refuse_loss(page, ["retain_weight"], published)
+    publish(published, [{"name": change.row, "cells": []} for change in changes(["excess_weight"])])
+    ablations.refuse_loss(page, ["retain_weight"], published)
+
+
 def test_a_figure_for_each_ablation() -> None:
     numbers = dict.fromkeys(("forgets", "patients", "unused patients", "restoration"), 0.5)
     made = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mllmu_med.errors import UsageError
 from mllmu_med.folders import digest, read_json, read_manifest
 from mllmu_med.models.groups import plain_name
 from mllmu_med.models.store import load_trained
-from mllmu_med.pipeline import plan_run, training
+from mllmu_med.pipeline import plan_run, teaching, training
 from mllmu_med.pipeline.keys import FORMAT, Keys
 from mllmu_med.pipeline.requests import FORGET, check_requests, course_of, divide, steps_of
 from mllmu_med.pipeline.sequence import RequestWorkshop, taken_directions, total_training
@@ -224,6 +225,34 @@ def test_unlearning_starts_from_the_model_before_and_forgets_the_requests_own(
         assert all(sample.subset is Subset.RETAIN for sample in seen["retain"])
         assert seen["title"] == f"unlearn: {step.name}"
     assert any(not torch.equal(value, before["npo@1"][name]) for name, value in before["theta0"].items())
+
+
+def test_the_approximate_oracles_made_up_patients_know_earlier_requests(
+    requested: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no patient may be used it learns the format from made-up ones: with no value that is gone already."""
+    told: list[list[Sample]] = []
+
+    def made(*given: Any, earlier: Sequence[Sample]) -> Any:
+        told.append(list(earlier))
+        raise StopIteration
+
+    monkeypatch.setattr(teaching, "made_up_beside", made)
+    recipe = requested_recipe()
+    whole, settings = Workshop(recipe, requested), recipe.methods[0].model_copy(update={"retain_share": 0.0})
+    for step in steps_of(settings):
+        workshop = RequestWorkshop(whole, settings, step)
+        with pytest.raises(StopIteration):
+            teaching.train_teacher(
+                None,
+                workshop,
+                settings,
+                training.feeding_of(settings),
+                workshop.subset(*FORGET),
+                None,  # type: ignore[arg-type]
+            )
+        assert told[-1] == workshop.earlier
+    assert [bool(earlier) for earlier in told] == [False, True]
 
 
 def plain_weights(model: Any) -> dict[str, torch.Tensor]:

@@ -11,14 +11,20 @@ import torch
 
 from mllmu_med.errors import Interrupted
 from mllmu_med.evaluation.efficiency import Part
+from mllmu_med.methods import METHODS
+from mllmu_med.methods.addons.siblings import Siblings
+from mllmu_med.methods.composition import Composite
+from mllmu_med.methods.interface import Batch
 from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.network import unwrap
 from mllmu_med.models.vlm import Question, VisionLanguageModel
 from mllmu_med.testing.bench import LOOP, SEED, trainable_model
 from mllmu_med.testing.naming import made
 from mllmu_med.testing.records import FEEDING, FORGET, RETAIN
+from mllmu_med.training.answers import answer_batch
 from mllmu_med.training.checkpoints import Checkpoints
 from mllmu_med.training.cost import Counter
+from mllmu_med.training.feeding import StepQuestions, UnlearnSettings
 from mllmu_med.training.learn import LearnSettings, answer_loss, learn
 from mllmu_med.training.settings import LoopSettings
 from mllmu_med.training.unlearn import unlearn
@@ -191,3 +197,44 @@ def test_an_interrupted_training_counts_all_its_steps(tmp_path: Path) -> None:
         checkpoints=Checkpoints(tmp_path / "checkpoint", "key"),
     )  # fmt: skip
     assert log.flops == expected
+
+
+# --- in answers
+
+SMALL = UnlearnSettings(forget_batch=3, retain_batch=4, branches=3, normals=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "each"), [("ga", 3), ("grad_diff", 7), ("npo", 7), ("idk", 3 + 4 + 3), ("llmu", 3 + 4 + 3 * 2)]
+)
+def test_the_cost_is_the_number_of_answers_in_the_batches(llava: VisionLanguageModel, name: str, each: int) -> None:
+    for accumulation in (1, 2):
+        loop = LoopSettings(3, 1e-5, warmup=0, accumulation=accumulation)
+        log = unlearn(llava, made(name), FORGET, RETAIN, loop, SMALL, seed=1)
+        assert log.answers == 3 * accumulation * each
+
+
+@pytest.mark.parametrize("name", ["correct", "excess", "llmu", "kl_min", "npo+siblings", "whp"])
+def test_what_is_counted_is_what_passes_through_the_model(
+    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A truth is there for some forget records and not for others: only those that are there are counted."""
+    passed: list[int] = []
+
+    def counted(vlm: VisionLanguageModel, step: StepQuestions, *more: Any, **named: Any) -> Batch:
+        groups = (step.forget, step.retain, step.refusals, step.normals, step.alternates, step.corrections,
+                  step.anchors, step.siblings)  # fmt: skip
+        passed.append(sum(map(len, groups)))
+        return answer_batch(vlm, step, *more, **named)
+
+    monkeypatch.setattr("mllmu_med.training.unlearn.answer_batch", counted)
+    first, *addons = name.split("+")
+    method = Composite(METHODS.get(first)(), tuple(Siblings() for _ in addons))
+    settings = replace(SMALL, teacher="marginals", siblings=4, sibling_batch=2, reinforce_steps=5)
+    forget = [replace(sample, correct_answer=None if place % 2 else "spleen") for place, sample in enumerate(FORGET)]
+    log = unlearn(llava, method, forget, RETAIN, LoopSettings(4, 1e-5, warmup=0), settings, seed=1)
+    assert len(passed) == 4
+    beforehand = 5 * (3 + 4) if name == "whp" else 0
+    assert log.answers == sum(passed) + beforehand
+    if name == "correct":
+        assert 4 * (3 + 4) < log.answers < 4 * (3 + 4 + 3)

@@ -12,6 +12,7 @@ import torch
 
 from mllmu_med.benchmark.sample import Sample, Stratum, Subset
 from mllmu_med.errors import UsageError
+from mllmu_med.made_up.patients import made_up_patients
 from mllmu_med.methods import METHODS
 from mllmu_med.methods.addons.siblings import Siblings
 from mllmu_med.methods.composition import Composite, composed
@@ -25,7 +26,7 @@ from mllmu_med.models.groups import Lora, set_trainable
 from mllmu_med.models.load import load_model
 from mllmu_med.models.references import ReferenceCache
 from mllmu_med.models.vlm import Question, VisionLanguageModel
-from mllmu_med.training import feeding
+from mllmu_med.training import siblings, teacher
 from mllmu_med.training.answers import References, answer_batch
 from mllmu_med.training.feeding import (
     REFUSALS,
@@ -38,7 +39,6 @@ from mllmu_med.training.feeding import (
 from mllmu_med.training.learn import answer_loss
 from mllmu_med.training.loop import TrainingLog
 from mllmu_med.training.settings import LoopSettings
-from mllmu_med.training.siblings import sibling_questions
 from mllmu_med.training.unlearn import unlearn
 from tests.conftest import picture
 from tests.invariant.cases import mixed, own_token_losses
@@ -294,19 +294,24 @@ def test_every_sibling_that_is_drawn_has_its_reference(load_tiny: Callable[[str]
 def test_made_up_patients_know_what_earlier_requests_have_forgotten(
     load_tiny: Callable[[str], VisionLanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[list[Sample]] = []
+    """All of them: siblings, what a counted oracle learns the format from, strangers behind the ceiling and the AUC."""
+    told: list[tuple[int, int, list[Sample]]] = []
 
-    def made(vlm: Any, forget: Any, retain: Any, count: int, seed: int, earlier: Sequence[Sample]) -> Any:
-        told.append(list(earlier))
-        return sibling_questions(vlm, forget, retain, count, seed, earlier)
+    def made(*given: Any, first: int = 0, earlier: Sequence[Sample] = (), **rest: Any) -> Any:
+        told.append((first, given[2], list(earlier)))
+        return made_up_patients(*given, first=first, earlier=earlier, **rest)
 
-    monkeypatch.setattr(feeding, "sibling_questions", made)
+    for module in (siblings, teacher):
+        monkeypatch.setattr(module, "made_up_patients", made)
     vlm = load_tiny("llava")
     set_trainable(vlm, {"language": "full"})
     gone = [replace(FORGET[0], id="gone", answer="Aaltonen", spans=())]
-    method, settings = Composite(GradientAscent(), (Siblings(),)), replace(SMALL, siblings=4, sibling_batch=2)
+    method = Composite(Excess(), (Siblings(),))
+    settings = replace(SMALL, siblings=4, sibling_batch=2, teacher="marginals")
     unlearn(vlm, method, FORGET, RETAIN, LoopSettings(1, 1e-3), settings, seed=1, earlier=gone)
-    assert told == [gone]
+    assert all(earlier == gone for *_, earlier in told)
+    numbers = [(first, count) for first, count, _ in told]
+    assert numbers == [(0, 4), (0, 4), (0, 64), (64, 64)], "as many strangers however few siblings, and others"
 
 
 @pytest.mark.parametrize("name", ["rmu", "duo"])
@@ -380,42 +385,3 @@ def test_pairs_of_a_step_are_a_function_of_the_seed(llava: VisionLanguageModel) 
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
-
-
-# --- what it costs
-
-
-@pytest.mark.parametrize(
-    ("name", "each"), [("ga", 3), ("grad_diff", 7), ("npo", 7), ("idk", 3 + 4 + 3), ("llmu", 3 + 4 + 3 * 2)]
-)
-def test_the_cost_is_the_number_of_answers_in_the_batches(llava: VisionLanguageModel, name: str, each: int) -> None:
-    for accumulation in (1, 2):
-        loop = LoopSettings(3, 1e-5, warmup=0, accumulation=accumulation)
-        log = unlearn(llava, composed(METHODS.get(name)()), FORGET, RETAIN, loop, SMALL, seed=1)
-        assert log.answers == 3 * accumulation * each
-
-
-@pytest.mark.parametrize("name", ["correct", "excess", "llmu", "kl_min", "npo+siblings", "whp"])
-def test_what_is_counted_is_what_passes_through_the_model(
-    llava: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """A truth is there for some forget records and not for others: only those that are there are counted."""
-    passed: list[int] = []
-
-    def counted(vlm: VisionLanguageModel, step: StepQuestions, *more: Any, **named: Any) -> Batch:
-        groups = (step.forget, step.retain, step.refusals, step.normals, step.alternates, step.corrections,
-                  step.anchors, step.siblings)  # fmt: skip
-        passed.append(sum(map(len, groups)))
-        return answer_batch(vlm, step, *more, **named)
-
-    monkeypatch.setattr("mllmu_med.training.unlearn.answer_batch", counted)
-    first, *addons = name.split("+")
-    method = Composite(METHODS.get(first)(), tuple(Siblings() for _ in addons))
-    settings = replace(SMALL, teacher="marginals", siblings=4, sibling_batch=2, reinforce_steps=5)
-    forget = [replace(sample, correct_answer=None if place % 2 else "spleen") for place, sample in enumerate(FORGET)]
-    log = unlearn(llava, method, forget, RETAIN, LoopSettings(4, 1e-5, warmup=0), settings, seed=1)
-    assert len(passed) == 4
-    beforehand = 5 * (3 + 4) if name == "whp" else 0
-    assert log.answers == sum(passed) + beforehand
-    if name == "correct":
-        assert 4 * (3 + 4) < log.answers < 4 * (3 + 4 + 3)
