@@ -4,9 +4,9 @@
 
 A tenth of the forget records of each kind (whole patients, whole facts) is given to the attacker, who trains on them
 at the rate at which θ0 was trained; the others are asked for after 0, 1, 3, 10 and 30 epochs (of as many steps as the
-attack's own batches of them make). θ0 and the oracle are
-attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is what the model held and did not learn anew. The attacks
-are carried out in ``relearning`` beside the run. Written: ``relearning.json`` and ``relearning.md`` in its folder.
+attack's own batches of them make). θ0 and the oracle are attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is
+what the model held and did not learn anew. The attacks are carried out in ``relearning`` beside the run. Written:
+``relearning.json`` and ``relearning.md`` in its folder.
 """
 
 from __future__ import annotations
