@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,12 @@ def marks_of(recipe: Recipe, folder: Path) -> list[int]:
     return [0, *(sum(lengths[:epochs]) for epochs in EPOCHS)]
 
 
+def stages_of(folder: Path, without: Set[str]) -> list[str]:
+    """Models and evaluations of a run, but for those of some rows: what is finished is not made again."""
+    stages = [path for kind in ("models", "evaluations") for path in sorted((folder / kind).glob("[!.]*"))]
+    return [f"{path.parent.name}/{path.name}" for path in stages if path.name not in without]
+
+
 def attacked(folder: Path, rows: Sequence[str]) -> list[dict[str, Any]]:
     """Attack these rows of a finished run, in a folder of their own beside it; one entry a row and kind of target."""
     raw = read_json(folder / "recipe.json")
@@ -52,7 +58,7 @@ def attacked(folder: Path, rows: Sequence[str]) -> list[dict[str, Any]]:
         raise SystemExit(f"{folder}: there is no row {missing[0]}; there are {', '.join(known)}")
     own = folder / "relearning"
     own.mkdir(exist_ok=True)
-    share_finished(folder, own)
+    share_finished(folder, own, ["benchmark", *stages_of(folder, set(known) - set(rows))])
     marks = marks_of(Recipe.model_validate({**raw, "methods": [known[row] for row in rows]}), own)
     parameters = {"steps": marks, "batch": BATCH, "learning_rate": raw["learn"]["original"]["learning_rate"]}
     changed = {

@@ -209,9 +209,9 @@ def tune(recipe: Recipe, output: Path, count: int, jobs: int | None = None) -> d
     return result
 
 
-def share_finished(output: Path, folder: Path) -> None:
-    """Give the tuning folder the finished stages of the run, as hard links (copies where the disk has none)."""
-    for name in SHARED:
+def share_finished(output: Path, folder: Path, names: Sequence[str] = SHARED) -> None:
+    """Give another folder these finished stages of a run, as hard links (copies where the disk has none)."""
+    for name in names:
         source, target = output / name, folder / name
         if target.is_dir() and read_manifest(target).get("key") != read_manifest(source).get("key"):
             shutil.rmtree(target)

@@ -31,7 +31,7 @@ def attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
         return SimpleNamespace(results={"rows": [{"name": "npo", "recovery": course}, {"name": "refuse_all"}]})
 
     monkeypatch.setattr(relearning.api, "attack", attack)
-    monkeypatch.setattr(relearning, "share_finished", lambda folder, own: None)
+    monkeypatch.setattr(relearning, "share_finished", lambda folder, own, names: None)
     monkeypatch.setattr(relearning, "marks_of", lambda recipe, folder: [0, 2, 6, 20, 60])
     return seen
 
@@ -51,6 +51,25 @@ def test_the_attacker_trains_for_epochs_at_the_rate_of_theta0(tmp_path: Path, at
 def test_rows_that_are_not_there_are_told(tmp_path: Path, attacks: list[Recipe]) -> None:
     with pytest.raises(SystemExit, match="there is no row rmu; there are npo, ga"):
         relearning.attacked(tmp_path, ["rmu"])
+
+
+def test_what_the_run_has_finished_is_not_made_again(
+    tmp_path: Path, attacks: list[Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for other rows, which nobody attacks, and what is not whole."""
+    for name in (
+        "models/npo",
+        "models/ga",
+        "models/theta0",
+        "models/.staging-npo-1",
+        "evaluations/npo",
+        "evaluations/ga",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    shared: list[str] = []
+    monkeypatch.setattr(relearning, "share_finished", lambda folder, own, names: shared.extend(names))
+    relearning.attacked(tmp_path, ["npo"])
+    assert shared == ["benchmark", "models/npo", "models/theta0", "evaluations/npo"]
 
 
 @pytest.mark.parametrize("records", [12, 17, 35])
