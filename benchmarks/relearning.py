@@ -1,24 +1,36 @@
 """What comes back of the contest's rows when the attacker trains on a few of the forgotten records.
 
     python benchmarks/relearning.py runs/contest/few/theta0-0/seed-0 --rows npo.r100 excess.r100 correct.r100
+    python benchmarks/relearning.py runs/contest/few/theta0-*/seed-0 --fill docs --name phantom-few
 
 A tenth of the forget records of each kind (whole patients, whole facts) is given to the attacker, who trains on them
 at the rate at which θ0 was trained; the others are asked for after 0, 1, 3, 10 and 30 epochs (of as many steps as the
 attack's own batches of them make). θ0 and the oracle are attacked alike: ``back`` = (model − oracle) / (θ0 − oracle) is
 what the model held and did not learn anew. The attacks are carried out in ``relearning`` beside the run. Written:
-``relearning.json`` and ``relearning.md`` in its folder.
+``relearning.json`` and ``relearning.md`` in its folder. Without ``--rows`` what was measured there before is taken.
+With ``--fill`` the means over the runs go between the marks ``relearning-NAME`` of ``DOCS/explanation/contest.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.contests import text
+from benchmarks.contests.text import number
+from benchmarks.speed import tables
 from mllmu_med import api
 from mllmu_med.attacks.weights.relearning import RelearnFew
+from mllmu_med.evaluation.rows import FIRST_ROWS
+from mllmu_med.evaluation.scores import SCENARIOS
 from mllmu_med.folders import read_json
 from mllmu_med.pipeline.attacking import data_of
 from mllmu_med.pipeline.tuning import share_finished
@@ -73,31 +85,63 @@ def attacked(folder: Path, rows: Sequence[str]) -> list[dict[str, Any]]:
         course = (row.get("recovery") or {}).get(ATTACK)
         for scenario, one in (course or {"scenarios": {}})["scenarios"].items():
             found.append({
-                "name": row["name"], "scenario": scenario,
+                "name": row["name"], "label": row["label"], "scenario": scenario,
                 **{kind: [point[kind] for point in one["points"]] for kind in ("model", "original", "oracle", "back")},
             })  # fmt: skip
     return found
 
 
+def means(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The mean over runs of what comes back, entry by entry; of rows that every run has, in the order of the first."""
+    courses = [{(one["name"], one["scenario"]): one["model"] for one in run} for run in runs]
+    found = []
+    for one in runs[0]:
+        key = one["name"], one["scenario"]
+        if all(key in course for course in courses):
+            model = [fmean(each) for each in zip(*(course[key] for course in courses), strict=True)]
+            found.append({**{name: one[name] for name in ("name", "label", "scenario")}, "model": model})
+    return found
+
+
 def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Recovered share of what the attacker was not given, row by row."""
-    head = ["row", "of", "before", *(f"{epochs} epochs".removesuffix("s" * (epochs == 1)) for epochs in EPOCHS)]
-    lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
+    """Recovered share of what the attacker was not given, row by row: private values / wrong facts."""
+    points = ["before", *(f"{epochs} epochs".removesuffix("s" * (epochs == 1)) for epochs in EPOCHS)]
+    found: dict[str, dict[str, Sequence[float]]] = {}
     for one in entries:
-        lines.append([f"`{one['name']}`", one["scenario"], *(f"{value:.2f}" for value in one["model"])])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+        shown = one["label"].replace("*", "\\*") if one["name"] in FIRST_ROWS else f"`{one['name']}`"
+        found.setdefault(shown, {})[one["scenario"]] = one["model"]
+    rows = []
+    for name, courses in found.items():
+        told = [[number(value) for value in courses[kind]] for kind in SCENARIOS if kind in courses]
+        cells = [" / ".join(values) for values in zip(*told, strict=True)]
+        rows.append({"name": name, **dict(zip(points, cells, strict=True))})
+    return text.markdown(rows, {"name": "", **{point: point for point in points}})
 
 
 def main() -> None:
     """Parse, carry out, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a run of the contest: OUTPUT/REGIME/theta0-N/seed-M")
-    parser.add_argument("--rows", nargs="+", required=True, help="rows of it, e.g. npo.r100")
+    parser.add_argument("folders", type=Path, nargs="+", help="runs of the contest: OUTPUT/REGIME/theta0-N/seed-M")
+    parser.add_argument("--rows", nargs="+", help="rows of them, e.g. npo.r100; else what was measured before is taken")
+    parser.add_argument("--fill", type=Path, metavar="DOCS", help="write the means into the page there, too")
+    parser.add_argument("--name", help="of the contest in that page, e.g. phantom-few")
     args = parser.parse_args()
-    entries = attacked(args.folder, args.rows)
-    (args.folder / "relearning.json").write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
-    (args.folder / "relearning.md").write_text(markdown(entries), encoding="utf-8")
-    print(markdown(entries))
+    if args.fill and not args.name:
+        parser.error("--fill needs --name")
+    runs = []
+    for folder in args.folders:
+        stored = folder / "relearning.json"
+        if args.rows:
+            entries = attacked(folder, args.rows)
+            stored.write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
+            stored.with_suffix(".md").write_text(markdown(entries), encoding="utf-8")
+        elif not stored.is_file():
+            raise SystemExit(f"{folder}: nothing was measured there yet; say --rows")
+        runs.append(json.loads(stored.read_text(encoding="utf-8")))
+    table = markdown(means(runs))
+    if args.fill:
+        tables.fill(args.fill / "explanation" / "contest.md", {f"relearning-{args.name}": table})
+    print(table)
 
 
 if __name__ == "__main__":

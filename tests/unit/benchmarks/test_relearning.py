@@ -28,7 +28,9 @@ def attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
         seen.append(recipe)
         points = [dict(zip(COURSE, values, strict=True)) for values in zip(*COURSE.values(), strict=True)]
         course = {"relearn_few": {"scenarios": {"privacy": {"points": points}}}}
-        return SimpleNamespace(results={"rows": [{"name": "npo", "recovery": course}, {"name": "refuse_all"}]})
+        return SimpleNamespace(
+            results={"rows": [{"name": "npo", "label": "NPO", "recovery": course}, {"name": "refuse_all"}]}
+        )
 
     monkeypatch.setattr(relearning.api, "attack", attack)
     monkeypatch.setattr(relearning, "share_finished", lambda folder, own, names: None)
@@ -42,10 +44,24 @@ def test_the_attacker_trains_for_epochs_at_the_rate_of_theta0(tmp_path: Path, at
     [attack] = recipe.attack.attacks
     assert attack.parameters == {"steps": [0, 2, 6, 20, 60], "batch": 16, "learning_rate": 1e-3}
     assert [method.row for method in recipe.methods] == ["npo"]
-    assert found == [{"name": "npo", "scenario": "privacy", **COURSE}]
-    last = relearning.markdown(found).splitlines()
-    assert last[0].endswith("| before | 1 epoch | 3 epochs | 10 epochs | 30 epochs |")
-    assert last[-1] == "| `npo` | privacy | 0.00 | 0.10 | 0.20 | 0.30 | 0.40 |"
+    assert found == [{"name": "npo", "label": "NPO", "scenario": "privacy", **COURSE}]
+
+
+def entry(name: str, scenario: str, *model: float) -> dict[str, Any]:
+    return {"name": name, "label": "θ* (oracle)" if name == "oracle" else "X", "scenario": scenario, "model": model}
+
+
+def test_the_table_has_the_means_of_rows_that_every_run_has() -> None:
+    one = [entry("oracle", "privacy", 0, 0, 0, 0, 0.1), entry("npo", "incorrectness", 0.1, 0.2, 0.3, 0.4, 1.0),
+           entry("npo", "privacy", 0.0, 0.5, 0.0, 0.0, 0.0), entry("ga", "privacy", 1, 1, 1, 1, 1)]  # fmt: skip
+    other = [entry("npo", "privacy", 0.0, 0.0, 0.0, 0.0, 0.0), entry("npo", "incorrectness", 0.3, 0.2, 0.3, 0.4, 0.0),
+             entry("oracle", "privacy", 0, 0, 0, 0, 0.3)]  # fmt: skip
+    assert relearning.markdown(relearning.means([one, other])).splitlines() == [
+        "|  | before | 1 epoch | 3 epochs | 10 epochs | 30 epochs |",
+        "| --- | --: | --: | --: | --: | --: |",
+        r"| θ\* (oracle) | 0 | 0 | 0 | 0 | .20 |",
+        "| `npo` | 0 / .20 | .25 / .20 | 0 / .30 | 0 / .40 | 0 / .50 |",
+    ]
 
 
 def test_rows_that_are_not_there_are_told(tmp_path: Path, attacks: list[Recipe]) -> None:
