@@ -52,7 +52,11 @@ def write(folder: Path, name: str, result: Mapping[str, Any], text: str) -> None
 
 
 def fill(page: Path, blocks: Mapping[str, str]) -> list[str]:
-    """Put each text between ``<!-- measured:NAME -->`` and ``<!-- /measured:NAME -->``; returns the names found."""
+    """Put each text between ``<!-- measured:NAME -->`` and ``<!-- /measured:NAME -->``; returns the names found.
+
+    Raises:
+        SystemExit: the page has the marks of none of them, so that nothing would be filled.
+    """
     text, found = page.read_text(encoding="utf-8"), []
     for name, block in blocks.items():
         mark = re.escape(name)
@@ -60,5 +64,7 @@ def fill(page: Path, blocks: Mapping[str, str]) -> list[str]:
         if pattern.search(text):
             found.append(name)
             text = pattern.sub(lambda match, block=block: f"{match[1]}\n{block.strip()}\n\n{match[2]}", text)
+    if not found:
+        raise SystemExit(f"{page}: has no <!-- measured:NAME --> for {', '.join(blocks)}; put the marks there first")
     page.write_text(text, encoding="utf-8")
     return found

@@ -107,6 +107,8 @@ def test_a_table_and_a_page_are_filled(tmp_path: Path) -> None:
         assert page.read_text(encoding="utf-8") == (
             "a\n<!-- measured:step -->\n\nnew \\1\n\n<!-- /measured:step -->\nz\n"
         )
+    with pytest.raises(SystemExit, match="for other, more; put the marks there first"):
+        tables.fill(page, {"other": "x", "more": "y"})
     assert [tables.goal("g", "w", 1.0, state)["verdict"] for state in (True, False, None)] == [
         "reached", "not reached", "not measured here",
     ]  # fmt: skip

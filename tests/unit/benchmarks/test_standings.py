@@ -81,13 +81,16 @@ def test_runs_published_before_count_unless_they_are_carried_out_again(monkeypat
     assert again["UES privacy"] == 0.9, "means of runs that are not there cannot be averaged with others"
 
 
+def marks(name: str) -> str:
+    return f"<!-- measured:{name} -->\n<!-- /measured:{name} -->\n"
+
+
 def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By another command with other runs, and the summary is of both."""
     for page in ("ours.md", "explanation/contest.md", "explanation/siblings.md"):
         (tmp_path / page).parent.mkdir(exist_ok=True)
-        (tmp_path / page).write_text(
-            "<!-- measured:contest-all -->\n<!-- /measured:contest-all -->\n", encoding="utf-8"
-        )
+        marked = ("contest-all", "contest-phantom-few", "contest-slake-many", "strangers")
+        (tmp_path / page).write_text("".join(map(marks, marked)), encoding="utf-8")
     (tmp_path / "assets").mkdir()
     monkeypatch.setattr(standings, "differences", lambda rows, cells, ours: [])
     for name, privacy in (("phantom-few", 0.25), ("slake-many", 0.75)):
@@ -103,6 +106,8 @@ def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert {name: rows[0]["UES privacy"] for name, rows in found.items()} == {"phantom-few": 0.25, "slake-many": 0.75}
     page = (tmp_path / "ours.md").read_text(encoding="utf-8")
     assert "| `npo` | .25 / – / .15 | .75 / – / .15 |" in page
+    page = (tmp_path / "explanation" / "contest.md").read_text(encoding="utf-8")
+    assert page.count("| `npo` | .25 |") == page.count("| `npo` | .75 |") == 1
 
 
 @pytest.mark.parametrize(("shares", "stands"), [((".r100", ".r30"), True), ((".r30",), False)])
@@ -112,7 +117,7 @@ def test_reference_rows_are_published_with_runs_of_all_retain_data(
     """Later runs with less data alone leave those of the table in which they stand."""
     (tmp_path / "explanation").mkdir()
     (tmp_path / "assets").mkdir()
-    (tmp_path / "explanation" / "contest.md").touch()
+    (tmp_path / "explanation" / "contest.md").write_text(marks("contest-x"), encoding="utf-8")
     rows = [row("theta0", 0.5), *(row(f"npo{share}", 0.5) for share in shares)]
     monkeypatch.setattr(runs.api, "read_results", lambda folder: {"rows": rows})
     monkeypatch.setattr(standings, "differences", lambda rows, cells, ours: [])
