@@ -25,7 +25,8 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contest import BUDGET, LESS_WITH_SIBLINGS
-from benchmarks.contests.runs import Cell, Row, merged, publish, table
+from benchmarks.contests import text
+from benchmarks.contests.runs import AUC, UES, Cell, Row, merged, publish, table
 from benchmarks.speed import tables
 from benchmarks.speed.pictures import lines
 from mllmu_med import api
@@ -52,7 +53,8 @@ ABLATIONS: Mapping[str, tuple[Any, ...]] = {
 """What is changed, and its values. ``weight`` is that of the siblings' term, 0: without siblings. Siblings of a
 ``mismatched`` format are asked in the same words in reverse order, as no record is."""
 OF_OBJECTIVE = ("excess_weight", "divergence_weight", "correction_weight", "as_strangers")
-SHOWN = ("forgets", "restoration", "patients", "unused patients", "AUC − AUC*", "cost")
+DRAWN = ("forgets", "patients", "unused patients", "restoration")
+SHOWN = (*UES, "forgets", "restoration", "patients", "unused patients", AUC, "cost")
 SHARES = (1.0, 0.3)
 
 
@@ -156,25 +158,28 @@ def refuse_loss(page: Path, names: Sequence[str], published: Path) -> None:
         )
 
 
-def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The table as Markdown."""
-    shown = ("UES privacy", "UES facts", *SHOWN)
-    rows = [["setting", "value", "retain", *shown], ["---", "---", "--:", *["--:"] * len(shown)]]
-    for one in entries:
-        cells = ["–" if one[name] is None else f"{one[name]:.2f}" for name in shown]
-        rows.append([f"`{one['setting']}`", f"{one['value']}", f"{one['share']:.0%}", *cells])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+def markdown(entries: Sequence[Row]) -> str:
+    """The table as Markdown: means over the seeds, least and most in brackets."""
+    rows = [
+        {
+            "setting": f"`{one['setting']}`", "value": f"{one['value']}", "retain": f"{one['share']:.0%}",
+            **{name: text.spread(one, name) for name in SHOWN},
+        }
+        for one in entries
+    ]  # fmt: skip
+    columns = {name: name for name in ("setting", "value", "retain")}
+    return text.markdown(rows, columns | {name: text.TITLES[name] for name in SHOWN})
 
 
-def pictures(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def pictures(entries: Sequence[Row]) -> dict[str, str]:
     """Name of a figure → SVG: what each setting does with 30 % of the retain data, the values in order."""
     made = {}
     for name in dict.fromkeys(one["setting"] for one in entries):
         own = [one for one in entries if one["setting"] == name and one["share"] < 1]
-        series = {
-            what: [one[what] for one in own] for what in ("forgets", "patients", "unused patients", "restoration")
-        }
-        made[f"ablation-{name}"] = lines([str(one["value"]) for one in own], series, name, "share (higher is better)")
+        values = [str(one["value"]) for one in own]
+        series = {what: [one[what] for one in own] for what in DRAWN}
+        bands = {what: [text.extent(one, what) for one in own] for what in DRAWN}
+        made[f"ablation-{name}"] = lines(values, series, name, "share (higher is better)", bands)
     return made
 
 

@@ -9,10 +9,14 @@ from benchmarks.contests.runs import AUC, KL, REFERENCES, UES, UESR, Row
 from benchmarks.speed import tables
 from mllmu_med.evaluation.comparing.pairs import Difference
 
-_SHOWN: Mapping[str, str] = {
+TITLES: Mapping[str, str] = {
+    **{name: f"{name[4:]} ↑" for name in UES}, **{name: f"{name[6:]} ↑, UES-R" for name in UESR},
     "forgets": "forgets ↑", "suppression": "suppression ↑", "restoration": "restoration ↑", "patients": "patients ↑",
-    "test": "test ↑", AUC: "AUC − AUC\\* → 0", KL: "KL to θ\\* ↓", "cost": "cost ↓",
+    "unused patients": "unused patients ↑", "test": "test ↑", AUC: "AUC − AUC\\* → 0", KL: "KL to θ\\* ↓",
+    "cost": "cost ↓",
 }  # fmt: skip
+"""Figure → title of its column, with the direction in which it is better."""
+_PARTS = ("forgets", "suppression", "restoration", "patients", "test", AUC, KL, "cost")
 NO_DATA = ("30 %", "10 %", "0 %")
 
 
@@ -25,12 +29,18 @@ def number(value: float | None) -> str:
     return "0" if text in ("0.00", "−0.00") else f"{whole.replace('0', '')}.{places}" if whole in ("0", "−0") else text
 
 
-def spread(row: Row, name: str) -> str:
-    """Mean and, from several cells, least and most; where no cells are kept, as its ``range`` says."""
+def extent(row: Row, name: str) -> tuple[float, float] | None:
+    """Least and most over the cells, or as the row's ``range`` says where none are kept; None of fewer than two."""
     known = [cell[name] for cell in row["cells"] if cell[name] is not None] or row.get("range", {}).get(name, [])
-    if len(known) < 2 or number(min(known)) == number(max(known)):
+    return None if len(known) < 2 else (min(known), max(known))
+
+
+def spread(row: Row, name: str) -> str:
+    """Mean and, where they read differently, least and most."""
+    both = extent(row, name)
+    if both is None or number(both[0]) == number(both[1]):
         return number(row[name])
-    return f"{number(row[name])} ({number(min(known))}{'–' if min(known) >= 0 else ' to '}{number(max(known))})"
+    return f"{number(row[name])} ({number(both[0])}{'–' if both[0] >= 0 else ' to '}{number(both[1])})"
 
 
 def markdown(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
@@ -57,15 +67,13 @@ def whole(rows: Sequence[Row]) -> str:
     shown = [
         {
             "name": name, **{score: spread(row, score) for score in UES}, **found,
-            **{key: number(row[key]) for key in _SHOWN},
+            **{key: number(row[key]) for key in _PARTS},
             AUC: spread(row, AUC),  # a mean of signed distances alone would flatter
             "cost": "–" if row["cost"] is None else f"{row['cost']:.0%}",
         }
         for (name, row), found in zip(named.items(), robust, strict=True)
     ]  # fmt: skip
-    titles = {**{name: f"{name[4:]} ↑" for name in UES}, **{name: f"{name[6:]} ↑, UES-R" for name in UESR}}
-    columns = {"name": "", **titles, **_SHOWN}
-    return markdown(shown, columns)
+    return markdown(shown, {"name": "", **{name: TITLES[name] for name in (*UES, *UESR, *_PARTS)}})
 
 
 def less(rows: Sequence[Row]) -> str:

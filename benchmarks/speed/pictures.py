@@ -58,14 +58,31 @@ def growth(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         return _on_surface(svg_of(figure))
 
 
-def lines(values: Sequence[str], series: Mapping[str, Sequence[float | None]], x: str, y: str) -> str:
-    """A line for each series over values in order, at equal distances; shares, 0…1."""
+def lines(
+    values: Sequence[str], series: Mapping[str, Sequence[float | None]], x: str, y: str,
+    bands: Mapping[str, Sequence[tuple[float, float] | None]] | None = None,
+) -> str:  # fmt: skip
+    """A line for each series over values in order, at equal distances; shares, 0…1.
+
+    Args:
+        values: what stands below the marks.
+        series: name → a number for each value, or None.
+        x: what the values are.
+        y: what the numbers are.
+        bands: name → least and most for each value, shaded behind the line of that name.
+    """
     with drawing_settings():
         figure = new_figure(5.4, 2.6)
         axes = figure.add_axes((0.11, 0.2, 0.56, 0.74))
         dress(axes, THEME)
         for place, (name, numbers) in enumerate(series.items()):
             known = [(at, number) for at, number in enumerate(numbers) if number is not None]
+            spans = [(at, span) for at, span in enumerate((bands or {}).get(name, ())) if span is not None]
+            if spans:
+                axes.fill_between(
+                    [at for at, _ in spans], [low for _, (low, _) in spans], [high for _, (_, high) in spans],
+                    color=THEME.methods[place % len(THEME.methods)], alpha=0.18, linewidth=0,
+                )  # fmt: skip
             axes.plot(
                 [at for at, _ in known], [number for _, number in known], label=name,
                 marker=MARKERS[place % len(MARKERS)], color=THEME.methods[place % len(THEME.methods)], linewidth=1.4,

@@ -127,11 +127,25 @@ def test_ablations_leave_no_row_of_a_page_out(tmp_path: Path) -> None:
     ablations.refuse_loss(page, ["retain_weight"], published)
 
 
-def test_a_figure_for_each_ablation() -> None:
-    numbers = dict.fromkeys(("forgets", "patients", "unused patients", "restoration"), 0.5)
-    made = [
-        {"setting": "weight", "value": value, "share": share, **numbers} for value in (0.0, 5.0) for share in (1.0, 0.3)
-    ]
-    found = ablations.pictures(made)
-    assert found.keys() == {"ablation-weight"}
-    assert "<svg" in found["ablation-weight"]
+def of_two_seeds(setting: str, value: float, share: float, forgets: tuple[float, float]) -> dict[str, Any]:
+    """An entry of the table of ablations."""
+    change = Change(setting, value, share)
+    cells = [{**dict.fromkeys(ablations.SHOWN, 0.5), "forgets": number} for number in forgets]
+    means = {**dict.fromkeys(ablations.SHOWN, 0.5), "forgets": sum(forgets) / 2}
+    return {**change._asdict(), "name": change.row, "cells": cells, **means}
+
+
+def test_the_table_of_ablations_shows_the_spread_over_seeds() -> None:
+    head, _, row = ablations.markdown([of_two_seeds("weight", 5.0, 0.3, (0.9, 1.0))]).splitlines()
+    assert head.startswith("| setting | value | retain | privacy ↑ | facts ↑ | forgets ↑ |")
+    assert row.startswith("| `weight` | 5.0 | 30% | .50 | .50 | .95 (.90–1.00) | .50 |")
+
+
+def test_a_figure_for_each_ablation_with_a_band_where_seeds_differ() -> None:
+    """A line for each of four figures; behind it what lies between the least and the most, from two seeds on."""
+    made = [of_two_seeds("weight", value, share, (0.4, 0.6)) for value in (0.0, 5.0) for share in (1.0, 0.3)]
+    one_seed = [{**entry, "cells": entry["cells"][:1]} for entry in made]
+    [(name, banded)] = ablations.pictures(made).items()
+    assert name == "ablation-weight"
+    assert banded.count("FillBetween") == 4
+    assert ablations.pictures(one_seed)[name].count("FillBetween") == 0
