@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ HELP = """Put private data and wrong facts into a medical dataset, teach it to a
 Start here:
   mllmu-med run                        the embedded example, offline, minutes
   mllmu-med run slake source.path=DIR  a real dataset
-  mllmu-med ls                         recipes, sources, methods, attacks, runs
+  mllmu-med ls                         recipes, methods, attacks, runs, …
 
 \b
 Exit codes: 0 ok, 2 wrong usage, 3 bad data, 6 a file was changed,
@@ -89,25 +90,33 @@ def _group(
     pass
 
 
-for _verb in (
-    running.run,
-    running.build,
-    running.learn,
-    running.unlearn,
-    running.tune,
-    running.evaluate,
-    running.attack,
-):
-    app.command()(_verb)
-app.command()(asking.ask)
-app.command()(looking.score)
-app.command()(comparing.compare)
-app.command()(running.metaeval)
-app.command()(looking.report)
-app.command()(looking.check)
-app.command()(looking.show)
-app.command("ls")(looking.list_things)
-app.command()(looking.doctor)
+def _flowing(text: str) -> str:
+    """The text with each paragraph on one line, for the terminal's width to break; typer keeps the source's breaks.
+    Paragraphs that begin with a backspace stay as they are."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(each if each.startswith("\b") else each.replace("\n", " ") for each in paragraphs)
+
+
+VERBS: Mapping[str, Callable[..., None]] = {
+    "run": running.run,
+    "build": running.build,
+    "learn": running.learn,
+    "unlearn": running.unlearn,
+    "tune": running.tune,
+    "evaluate": running.evaluate,
+    "attack": running.attack,
+    "ask": asking.ask,
+    "score": looking.score,
+    "compare": comparing.compare,
+    "metaeval": running.metaeval,
+    "report": looking.report,
+    "check": looking.check,
+    "show": looking.show,
+    "ls": looking.list_things,
+    "doctor": looking.doctor,
+}
+for _name, _verb in VERBS.items():
+    app.command(_name, help=_flowing(_verb.__doc__ or ""))(_verb)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -86,17 +86,18 @@ def unlearn(
 
     A method is an objective, with add-ons behind plus signs, or another of "ls methods".
 
-    Without --method, a recipe of your own says which. With one that comes with the package
-    it is excess where all retain data may be used, and excess+siblings where
-    unlearn.retain_share is less. At equal tuning (docs/ours.md) excess is among the best by
-    every score, and with a small model forgotten patients stand out least to a membership
-    test; siblings keep most of the patients that are not replayed, whom methods without them
-    forget. It takes half the recipe's rate for excess then: slower, and more of these patients
+    Without --method, a recipe of your own says which. With one that comes with the package it is
+    excess where all retain data may be used, and excess+siblings where unlearn.retain_share is
+    less. At equal tuning (docs/ours.md) excess is among the best by every score, and with a small
+    model forgotten patients stand out least to a membership test; siblings keep most of the
+    patients that are not replayed, whom methods without them forget.
+
+    With siblings it takes half the recipe's rate for excess: slower, and more of these patients
     stay; and two fifths of its retain batch, for siblings have the place of the rest. Then it
-    hides nobody: a membership test finds forgotten patients. Where many patients go and few
-    stay it wants more steps than these, e.g. unlearn.steps=400, or --method correct+siblings,
-    which forgets more and keeps fewer; what is left is measured at the end, and a warning says
-    when answers are still given.
+    hides nobody: a membership test finds forgotten patients. Where many patients go and few stay
+    it wants more steps than these, e.g. unlearn.steps=400, or --method correct+siblings, which
+    forgets more and keeps fewer; what is left is measured at the end, and a warning says when
+    answers are still given.
 
     \b
     Examples:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("columns", [64, 100])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_help_fills_the_lines_of_any_terminal(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, verb: str, columns: int
+) -> None:
+    """A line of prose ends where the next word would not fit, not where it ends in the source."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    prose = [line.strip() for line in shell(verb, "--help")[1].partition("Examples:")[0].splitlines()]
+    pairs = [(one, two) for one, two in pairwise(prose) if one and two]
+    assert [one for one, two in pairs if len(one) + 1 + len(two.split()[0]) <= columns - 2] == []
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
