@@ -91,15 +91,22 @@ def attacked(folder: Path, rows: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def means(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The mean over runs of what comes back, entry by entry; of rows that every run has, in the order of the first."""
-    courses = [{(one["name"], one["scenario"]): one["model"] for one in run} for run in runs]
+def means(runs: Mapping[Path, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The mean over runs of what comes back, entry by entry, in the order of the first.
+
+    Raises:
+        SystemExit: a run lacks what another one has; it would be missing from the table, or be the mean of fewer.
+    """
+    courses = {folder: {(one["name"], one["scenario"]): one["model"] for one in run} for folder, run in runs.items()}
+    labels = {(one["name"], one["scenario"]): one["label"] for run in runs.values() for one in run}
+    for folder, course in courses.items():
+        lacks = next((key for key in labels if key not in course), None)
+        if lacks is not None:
+            raise SystemExit(f"{folder}: has no {lacks[0]} of {lacks[1]}, which another run has; name it with --rows")
     found = []
-    for one in runs[0]:
-        key = one["name"], one["scenario"]
-        if all(key in course for course in courses):
-            model = [fmean(each) for each in zip(*(course[key] for course in courses), strict=True)]
-            found.append({**{name: one[name] for name in ("name", "label", "scenario")}, "model": model})
+    for (name, scenario), label in labels.items():
+        points = zip(*(course[name, scenario] for course in courses.values()), strict=True)
+        found.append({"name": name, "label": label, "scenario": scenario, "model": [fmean(point) for point in points]})
     return found
 
 
@@ -128,7 +135,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.fill and not args.name:
         parser.error("--fill needs --name")
-    runs = []
+    runs: dict[Path, list[dict[str, Any]]] = {}
     for folder in args.folders:
         stored = folder / "relearning.json"
         if args.rows:
@@ -137,7 +144,7 @@ def main() -> None:
             stored.with_suffix(".md").write_text(markdown(entries), encoding="utf-8")
         elif not stored.is_file():
             raise SystemExit(f"{folder}: nothing was measured there yet; say --rows")
-        runs.append(json.loads(stored.read_text(encoding="utf-8")))
+        runs[folder] = json.loads(stored.read_text(encoding="utf-8"))
     table = markdown(means(runs))
     if args.fill:
         tables.fill(args.fill / "explanation" / "contest.md", {f"relearning-{args.name}": table})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmarks import ablations, contest
 from benchmarks.ablations import ABLATIONS, Change, changes
 from benchmarks.contest import LESS, METHODS, OURS, Entry, entries
 from benchmarks.contests.runs import publish
+from benchmarks.speed.pictures import THEME, lines
 from mllmu_med.recipe import load_recipe, make_method
 from mllmu_med.training import siblings
 from tests.invariant.jobs import FORGET, RETAIN
@@ -141,11 +143,25 @@ def test_the_table_of_ablations_shows_the_spread_over_seeds() -> None:
     assert row.startswith("| `weight` | 5.0 | 30% | .50 | .50 | .95 (.90–1.00) | .50 |")
 
 
-def test_a_figure_for_each_ablation_with_a_band_where_seeds_differ() -> None:
-    """A line for each of four figures; behind it what lies between the least and the most, from two seeds on."""
-    made = [of_two_seeds("weight", value, share, (0.4, 0.6)) for value in (0.0, 5.0) for share in (1.0, 0.3)]
-    one_seed = [{**entry, "cells": entry["cells"][:1]} for entry in made]
-    [(name, banded)] = ablations.pictures(made).items()
-    assert name == "ablation-weight"
-    assert banded.count("FillBetween") == 4
-    assert ablations.pictures(one_seed)[name].count("FillBetween") == 0
+def test_a_figure_for_each_ablation_shows_least_and_most_with_30_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(ablations, "lines", lambda *given: drawn.append(given) or "<svg>")
+    entries = [of_two_seeds("weight", value, share, (share / 2, share)) for value in (0.0, 5.0) for share in (1.0, 0.3)]
+    assert ablations.pictures(entries) == {"ablation-weight": "<svg>"}
+    [(values, series, name, _, bands)] = drawn
+    assert (values, name) == (["0.0", "5.0"], "weight")
+    others = [what for what in ablations.DRAWN if what != "forgets"]
+    assert series == {"forgets": [pytest.approx(0.225)] * 2, **{what: [0.5, 0.5] for what in others}}
+    assert bands == {"forgets": [(0.15, 0.3)] * 2, **{what: [(0.5, 0.5)] * 2 for what in others}}
+
+
+def test_a_line_has_the_band_of_its_name() -> None:
+    """In its colour; a line of one seed has none."""
+    series = {"a": [0.5, 0.5], "b": [0.5, 0.5]}
+    band = [(0.4, 0.6), (0.3, 0.7)]
+    of_a, of_b = (lines(["x", "y"], series, "", "", {name: band, "c": band}) for name in "ab")
+    none = lines(["x", "y"], series, "", "", {"a": [None, None]})
+    assert [svg.count("FillBetween") for svg in (of_a, of_b, none)] == [1, 1, 0]
+    filled = [svg.partition("FillBetween")[2] for svg in (of_a, of_b)]
+    colours = [re.search(r"fill: (#\w+)", svg)[1] for svg in filled]  # type: ignore[index]
+    assert colours == list(THEME.methods[:2])

@@ -51,17 +51,34 @@ def entry(name: str, scenario: str, *model: float) -> dict[str, Any]:
     return {"name": name, "label": "θ* (oracle)" if name == "oracle" else "X", "scenario": scenario, "model": model}
 
 
-def test_the_table_has_the_means_of_rows_that_every_run_has() -> None:
-    one = [entry("oracle", "privacy", 0, 0, 0, 0, 0.1), entry("npo", "incorrectness", 0.1, 0.2, 0.3, 0.4, 1.0),
-           entry("npo", "privacy", 0.0, 0.5, 0.0, 0.0, 0.0), entry("ga", "privacy", 1, 1, 1, 1, 1)]  # fmt: skip
-    other = [entry("npo", "privacy", 0.0, 0.0, 0.0, 0.0, 0.0), entry("npo", "incorrectness", 0.3, 0.2, 0.3, 0.4, 0.0),
-             entry("oracle", "privacy", 0, 0, 0, 0, 0.3)]  # fmt: skip
-    assert relearning.markdown(relearning.means([one, other])).splitlines() == [
+ONE = [
+    entry("oracle", "privacy", 0, 0, 0, 0, 0.1),
+    entry("npo", "incorrectness", 0.1, 0.2, 0.3, 0.4, 1.0),
+    entry("npo", "privacy", 0.0, 0.5, 0.0, 0.0, 0.0),
+]
+OTHER = [
+    entry("npo", "privacy", 0.0, 0.0, 0.0, 0.0, 0.0),
+    entry("npo", "incorrectness", 0.3, 0.2, 0.3, 0.4, 0.0),
+    entry("oracle", "privacy", 0, 0, 0, 0, 0.3),
+]
+
+
+def test_the_table_has_the_means_over_runs() -> None:
+    table = relearning.markdown(relearning.means({Path("one"): ONE, Path("other"): OTHER}))
+    assert table.splitlines() == [
         "|  | before | 1 epoch | 3 epochs | 10 epochs | 30 epochs |",
         "| --- | --: | --: | --: | --: | --: |",
         r"| θ\* (oracle) | 0 | 0 | 0 | 0 | .20 |",
         "| `npo` | 0 / .20 | .25 / .20 | 0 / .30 | 0 / .40 | 0 / .50 |",
     ]
+
+
+@pytest.mark.parametrize("short", ["one", "other"])
+def test_a_run_that_lacks_a_row_of_another_is_told_and_none_is_left_out(short: str) -> None:
+    runs = {Path("one"): ONE, Path("other"): OTHER}
+    runs[Path(short)] = [one for one in runs[Path(short)] if one["scenario"] == "privacy"]
+    with pytest.raises(SystemExit, match=f"^{short}: has no npo of incorrectness, which another run has"):
+        relearning.means(runs)
 
 
 def test_rows_that_are_not_there_are_told(tmp_path: Path, attacks: list[Recipe]) -> None:
