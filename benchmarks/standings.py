@@ -9,9 +9,9 @@ Written: ``table.json`` and ``table.md`` in each folder. With ``--fill`` also
   other θ0s and seeds stays and counts: runs may be carried out on several machines, one after the other;
 - the tables between their marks in ``DOCS/explanation/contest.md`` (``contest-NAME``, ``-less``, ``-pairs``; paired
   differences need the answers, and are of the runs at hand alone);
-- what all published contests say together, in ``DOCS/ours.md`` (``contest-all``, ``contest-all-less``, and
-  ``contest-goals``, held against what was aimed at) and, of strangers and unused patients, in
-  ``DOCS/explanation/siblings.md`` (``strangers``).
+- what all published contests say together, there (``contest-all``, ``contest-all-less``), held against what was aimed
+  at in ``DOCS/ours.md`` (``contest-goals``) and, of strangers and unused patients, in ``DOCS/explanation/siblings.md``
+  (``strangers``).
 """
 
 from __future__ import annotations
@@ -139,18 +139,17 @@ def main() -> None:
     }
     if args.fill is not None:
         found = published(args.fill)
-    together = {
-        "contest-all": summary(found, "100 %"), "contest-all-less": summary(found, "30 %"),
-        "contest-goals": against_goals(found),
-    }  # fmt: skip
+    together = {"contest-all": summary(found, "100 %"), "contest-all-less": summary(found, "30 %")}
+    goals = {"contest-goals": against_goals(found)}
     kept = seen_on_strangers(found)
     if args.fill is not None:
-        tables.fill(args.fill / "ours.md", together)
+        tables.fill(args.fill / "explanation" / "contest.md", together)
+        tables.fill(args.fill / "ours.md", goals)
     if args.fill is not None and kept:
         tables.fill(args.fill / "explanation" / "siblings.md", {"strangers": stand_in(kept)})
         drawn = points(kept, "of θ0's answers about strangers, left", "of θ0's recall of unused patients, left")
         (args.fill / "assets" / "strangers-unused.svg").write_text(drawn, encoding="utf-8")
-    print(*together.values(), sep="\n")
+    print(*together.values(), *goals.values(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     """By another command with other runs, and the summary is of both."""
     for page in ("ours.md", "explanation/contest.md", "explanation/siblings.md"):
         (tmp_path / page).parent.mkdir(exist_ok=True)
-        marked = ("contest-all", "contest-phantom-few", "contest-slake-many", "strangers")
+        marked = ("contest-all", "contest-goals", "contest-phantom-few", "contest-slake-many", "strangers")
         (tmp_path / page).write_text("".join(map(marks, marked)), encoding="utf-8")
     (tmp_path / "assets").mkdir()
     monkeypatch.setattr(standings, "differences", lambda rows, cells, ours: [])
@@ -104,9 +104,9 @@ def test_what_is_published_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
         standings.main()
     found = runs.published(tmp_path)
     assert {name: rows[0]["UES privacy"] for name, rows in found.items()} == {"phantom-few": 0.25, "slake-many": 0.75}
-    page = (tmp_path / "ours.md").read_text(encoding="utf-8")
-    assert "| `npo` | .25 / – / .15 | .75 / – / .15 |" in page
+    assert "| cost | ≤ 40 % |" in (tmp_path / "ours.md").read_text(encoding="utf-8")
     page = (tmp_path / "explanation" / "contest.md").read_text(encoding="utf-8")
+    assert "| `npo` | .25 / – / .15 | .75 / – / .15 |" in page
     assert page.count("| `npo` | .25 |") == page.count("| `npo` | .75 |") == 1
 
 
